@@ -1,0 +1,39 @@
+// A Node cluster: `node node_cluster.js WORKERS`. An HTTP server per worker on one port, and a new worker for
+// each that ends. Prints `listening on http://ADDR` when all serve, and ends when its standard input does.
+'use strict';
+const cluster = require('node:cluster');
+const http = require('node:http');
+const net = require('node:net');
+
+const HOST = '127.0.0.1';
+
+function primary(workers, port) {
+  let serving = 0;
+  const fork = () => cluster.fork({ BENCH_PORT: port });
+  cluster.on('listening', () => {
+    serving += 1;
+    if (serving === workers) console.log(`listening on http://${HOST}:${port}`);
+  });
+  cluster.on('exit', fork);
+  for (let count = 0; count < workers; count += 1) fork();
+  // Whoever started us holds the other end: it ends with them, however they end.
+  process.stdin.on('end', () => process.exit()).resume();
+}
+
+// Asked for port 0, Node closes the socket with its last worker and gives the successor another port. So a
+// free one is found first, and named.
+function freePort(use) {
+  const probe = net.createServer().listen(0, HOST, () => {
+    const { port } = probe.address();
+    probe.close(() => use(port));
+  });
+}
+
+function worker() {
+  const answer = `hello from worker ${cluster.worker.id} (pid ${process.pid})\n`;
+  const server = http.createServer((request, response) => response.end(answer));
+  server.listen(Number(process.env.BENCH_PORT), HOST);
+}
+
+if (cluster.isPrimary) freePort((port) => primary(Number(process.argv[2] ?? 1), port));
+else worker();

@@ -1,0 +1,136 @@
+//! The command line.
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::suites::{SUITES, Suite};
+
+/// Fewer rounds make no median worth printing.
+pub(crate) const FEWEST_ROUNDS: usize = 7;
+const ROUNDS: usize = 11;
+/// What `--quick` may spend on rounds, so that it ends within 60 s.
+const QUICK_TIME: Duration = Duration::from_secs(50);
+
+/// What the caller wants.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Request {
+    Help,
+    Run(Options),
+}
+
+/// How to measure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) suite: &'static Suite,
+    pub(crate) json: bool,
+    pub(crate) quick: bool,
+    pub(crate) rounds: usize,
+}
+
+impl Options {
+    /// How long rounds may take together, where that is limited.
+    pub(crate) fn time(&self) -> Option<Duration> {
+        self.quick.then_some(QUICK_TIME)
+    }
+}
+
+/// Reads the arguments after the program's name.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, Error> {
+    let mut args = args.into_iter();
+    let (mut suite, mut json, mut quick, mut rounds) = (None, false, false, None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--help" | "-h" => return Ok(Request::Help),
+            "--json" => json = true,
+            "--quick" => quick = true,
+            "--rounds" => rounds = Some(read_rounds(args.next())?),
+            option if option.starts_with('-') => return Err(Error::UnknownOption(arg)),
+            name => {
+                let found = SUITES.iter().find(|suite| suite.name == name);
+                let found = found.ok_or_else(|| Error::UnknownSuite(arg.clone()))?;
+                if suite.replace(*found).is_some() {
+                    return Err(Error::SecondSuite(arg));
+                }
+            }
+        }
+    }
+    let rounds = rounds.unwrap_or(if quick { FEWEST_ROUNDS } else { ROUNDS });
+    let suite = suite.ok_or(Error::NoSuite)?;
+    Ok(Request::Run(Options { suite, json, quick, rounds }))
+}
+
+fn read_rounds(value: Option<String>) -> Result<usize, Error> {
+    let value = value.unwrap_or_default();
+    value.parse().ok().filter(|rounds| *rounds >= FEWEST_ROUNDS).ok_or(Error::Rounds(value))
+}
+
+/// What `--help` prints.
+pub(crate) fn help() -> String {
+    let mut text = format!(
+        "cargo run --release -p bench -- SUITE [--json] [--quick] [--rounds N]\n\n\
+         --json      one object instead of a table\n\
+         --quick     {FEWEST_ROUNDS} rounds with less in each; ends within 60 s, building aside\n\
+         --rounds N  rounds of all subjects, at least {FEWEST_ROUNDS} (default {ROUNDS})\n\nSuites:\n"
+    );
+    for suite in SUITES {
+        text.push_str(&format!("  {:<10} {}\n", suite.name, suite.about));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Request, Error> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    fn options(line: &str) -> Options {
+        match read(line) {
+            Ok(Request::Run(options)) => options,
+            other => panic!("`{line}` gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_and_suite_come_in_any_order() {
+        let expected = options("restart --json --rounds 9");
+        assert_eq!(
+            (expected.suite.name, expected.json, expected.quick, expected.rounds),
+            ("restart", true, false, 9)
+        );
+        assert_eq!(options("--rounds 9 restart --json"), expected);
+    }
+
+    #[test]
+    fn quick_makes_the_fewest_rounds_unless_told_otherwise() {
+        assert_eq!(options("memory").rounds, ROUNDS);
+        assert_eq!(options("memory --quick").rounds, FEWEST_ROUNDS);
+        assert_eq!(options("memory --quick --rounds 20").rounds, 20);
+        assert_eq!(options("memory").time(), None);
+        assert!(options("memory --quick").time().is_some_and(|time| time < Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, named) in [
+            ("", "restart"),
+            ("nonsense", "`nonsense`"),
+            ("nonsense", "memory"),
+            ("restart memory", "`memory`"),
+            ("restart --fast", "`--fast`"),
+            ("restart --rounds", "at least 7"),
+            ("restart --rounds many", "`many`"),
+            ("restart --rounds 6", "`6`"),
+        ] {
+            let err = read(line).expect_err(line).to_string();
+            assert!(err.contains(named), "`{line}` is answered with: {err}");
+        }
+    }
+
+    #[test]
+    fn help_names_all_suites() {
+        assert_eq!(read("restart --help").expect("help is no error"), Request::Help);
+        assert!(SUITES.iter().all(|suite| help().contains(suite.name)));
+    }
+}

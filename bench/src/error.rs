@@ -1,0 +1,39 @@
+//! What can go wrong, as sentences.
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::{args, suites};
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("which suite? There are: {}", suites::names())]
+    NoSuite,
+    #[error("there is no suite `{0}`; there are: {suites}", suites = suites::names())]
+    UnknownSuite(String),
+    #[error("one suite at a time: `{0}` is a second one")]
+    SecondSuite(String),
+    #[error("there is no option `{0}`; see --help")]
+    UnknownOption(String),
+    #[error("--rounds wants a whole number, at least {least}; `{0}` is none", least = args::FEWEST_ROUNDS)]
+    Rounds(String),
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+    #[error("cannot run cargo to build what is measured: {0}")]
+    Cargo(io::Error),
+    #[error("cargo could not build {what} ({status}); what it says is above")]
+    Build { what: String, status: ExitStatus },
+    #[error("cargo has built no program `{0}`")]
+    NotBuilt(String),
+    #[error("{subject} did not start: {source}{said}")]
+    Start { subject: &'static str, source: io::Error, said: String },
+    #[error("{subject} did not stop as it should: {why}{said}")]
+    Stop { subject: &'static str, why: String, said: String },
+    #[error("{subject}: no answer from {whom} within {within:?}; last: {last}{said}")]
+    NoAnswer { subject: &'static str, whom: String, within: Duration, last: String, said: String },
+    #[error("{subject}: cannot kill worker {pid}: {source}")]
+    Kill { subject: &'static str, pid: u32, source: nix::Error },
+    #[error("{subject}: cannot read the memory of process {pid}: {source}")]
+    Memory { subject: &'static str, pid: u32, source: io::Error },
+}

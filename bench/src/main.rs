@@ -1,0 +1,81 @@
+//! Measures our programs beside their peers: `cargo run --release -p bench -- SUITE`.
+//!
+//! A suite lines up its subjects; rounds of all of them interleave, so that whatever else the machine does
+//! meets each alike; a table or one JSON object comes out. What a suite needs is built first.
+#![forbid(unsafe_code)]
+
+// What is asked for, and what comes out.
+mod args;
+mod error;
+mod json;
+mod machine;
+mod report;
+mod stats;
+mod table;
+
+// How it is measured.
+mod rounds;
+mod suites;
+
+// What is measured: programs of ours and peers, how they start, what they answer, what they hold.
+mod client;
+mod footprint;
+mod interrupt;
+mod log;
+mod peer;
+mod programs;
+mod subject;
+
+use std::process::ExitCode;
+
+use args::{Options, Request};
+use error::Error;
+use machine::Machine;
+use programs::Programs;
+use report::Report;
+use rounds::Pace;
+use suites::Setting;
+
+fn main() -> ExitCode {
+    let outcome = args::parse(std::env::args().skip(1)).and_then(|request| match request {
+        Request::Help => Ok(args::help()),
+        Request::Run(options) => run(&options),
+    });
+    match outcome {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(err) => {
+            eprintln!("bench: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures one suite; answers with what to print.
+fn run(options: &Options) -> Result<String, Error> {
+    interrupt::tidy_up_when_interrupted()?;
+    let suite = options.suite;
+    let programs = Programs::build(suite.examples, suite.own)?;
+    let machine = Machine::of_this();
+    let mut lineup =
+        (suite.line_up)(&Setting { programs, node: machine.node.is_some(), quick: options.quick })?;
+    for skipped in &lineup.skipped {
+        eprintln!("bench: {skipped}");
+    }
+    let pace = Pace { rounds: options.rounds, time: options.time() };
+    let measured = rounds::interleave(&mut lineup.entries, &pace)?;
+    let report = Report {
+        suite: suite.name,
+        machine,
+        rounds: measured.rounds,
+        rows: measured.rows(),
+        skipped: lineup.skipped,
+    };
+    Ok(if options.json {
+        json::render(&report)
+    } else {
+        table::render(&report, suite.explains, options.rounds)
+    })
+}

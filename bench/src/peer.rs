@@ -1,0 +1,120 @@
+//! A server that is not ours: started from a script in `peers/`, killed with all it has started.
+//!
+//! A script prints `listening on http://ADDR` when all its workers serve, answers `GET /` with
+//! `hello from worker ID (pid PID)`, and ends when its standard input does, so that it never outlives us.
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::footprint;
+
+/// How long a peer may take to serve.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One that serves. Dropped, its process group is killed.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Peer {
+    /// Starts it and waits until it serves.
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
+        // A group of its own: its workers are killed with it, and their ids cannot become another's before.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().expect("it was asked for above");
+        match first_address(stdout) {
+            Ok(addr) => Ok(Self { child, addr }),
+            Err(err) => {
+                end(&mut child);
+                Err(err)
+            }
+        }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// It and all it has started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        footprint::family(self.child.id())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Kills the group BEFORE its leader is reaped: until then no other group can have its number.
+fn end(child: &mut Child) {
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    let _ = child.wait();
+}
+
+/// Waits for the line with the address, no longer than `PATIENCE`.
+fn first_address(stdout: ChildStdout) -> io::Result<SocketAddr> {
+    let (found, address) = mpsc::channel();
+    // Reads on to the end, so that whatever else the peer prints does not stop it.
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if let Some(addr) = line.strip_prefix("listening on http://").and_then(|addr| addr.parse().ok()) {
+                let _ = found.send(addr);
+            }
+        }
+    });
+    address.recv_timeout(PATIENCE).map_err(|err| match err {
+        mpsc::RecvTimeoutError::Timeout => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("it does not serve after {PATIENCE:?}"))
+        }
+        mpsc::RecvTimeoutError::Disconnected => io::Error::other("it ended before it served"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn is_there(pid: u32) -> bool {
+        // A zombie, which nobody may have reaped yet, has no memory map.
+        std::fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| !maps.is_empty())
+    }
+
+    #[test]
+    fn a_peer_tells_its_address_and_is_killed_with_its_children() {
+        let peer = Peer::start(shell("cat & echo hello; echo listening on http://127.0.0.1:4000; cat; wait"));
+        let peer = peer.expect("it tells its address");
+        assert_eq!(peer.addr(), "127.0.0.1:4000".parse().expect("an address"));
+        let processes = peer.processes();
+        assert!(processes.len() >= 2 && processes.iter().all(|pid| is_there(*pid)), "{processes:?}");
+        drop(peer);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while processes.iter().any(|pid| is_there(*pid)) {
+            assert!(std::time::Instant::now() < deadline, "of {processes:?} some are left");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_peer_that_ends_at_once_is_an_error() {
+        let err = Peer::start(shell("echo no; exit 3")).expect_err("it has no address").to_string();
+        assert!(err.contains("ended before it served"), "{err}");
+    }
+}

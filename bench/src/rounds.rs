@@ -1,0 +1,174 @@
+//! Rounds: in each, every subject is measured once.
+//!
+//! Whatever else the machine does then meets all subjects alike, and a figure that drifts shows in the
+//! spread instead of favouring whoever came first.
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::report::Row;
+use crate::stats::Summary;
+
+/// One subject, and how a round measures it.
+pub(crate) struct Entry {
+    pub(crate) subject: &'static str,
+    pub(crate) measure: Measure,
+}
+
+/// Measures one round of one subject. What it keeps from round to round is its own.
+pub(crate) type Measure = Box<dyn FnMut() -> Result<Vec<Sample>, Error>>;
+
+/// One figure of one round.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sample {
+    pub(crate) case: String,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
+}
+
+/// How many rounds, and how long they may take together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    pub(crate) time: Option<Duration>,
+}
+
+impl Pace {
+    /// Whether another round is made, after `done` of them in `elapsed`, the longest of which took `longest`.
+    fn goes_on(&self, done: usize, elapsed: Duration, longest: Duration) -> bool {
+        // The first is made whatever it takes: nobody can know yet.
+        done == 0 || done < self.rounds && self.time.is_none_or(|time| elapsed + longest <= time)
+    }
+}
+
+/// What all rounds have found.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) rounds: usize,
+    series: Vec<Series>,
+}
+
+/// The values of one case of one subject.
+#[derive(Debug)]
+struct Series {
+    case: String,
+    subject: &'static str,
+    unit: &'static str,
+    values: Vec<f64>,
+}
+
+impl Measured {
+    fn take(&mut self, subject: &'static str, sample: Sample) {
+        let known =
+            self.series.iter_mut().find(|series| series.subject == subject && series.case == sample.case);
+        match known {
+            Some(series) => series.values.push(sample.value),
+            None => {
+                let Sample { case, unit, value } = sample;
+                self.series.push(Series { case, subject, unit, values: vec![value] });
+            }
+        }
+    }
+
+    /// A row per case and subject: the subjects of a case together, cases in the order of the first round.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let place = |series: &Series| self.series.iter().position(|other| other.case == series.case);
+        let mut series: Vec<&Series> = self.series.iter().collect();
+        // Stable: within a case the subjects stay as they were lined up.
+        series.sort_by_key(|series| place(series));
+        series.into_iter().map(Series::row).collect()
+    }
+}
+
+impl Series {
+    fn row(&self) -> Row {
+        let Summary { median, min, max } = Summary::of(&self.values);
+        Row { case: self.case.clone(), subject: self.subject, unit: self.unit, median, min, max }
+    }
+}
+
+/// Measures all entries, round by round.
+pub(crate) fn interleave(entries: &mut [Entry], pace: &Pace) -> Result<Measured, Error> {
+    let (start, mut longest) = (Instant::now(), Duration::ZERO);
+    let mut measured = Measured::default();
+    while pace.goes_on(measured.rounds, start.elapsed(), longest) {
+        let round = Instant::now();
+        for at in 0..entries.len() {
+            // Each round begins with another one, so that nobody always follows the same neighbour.
+            let entry = &mut entries[(at + measured.rounds) % entries.len()];
+            tell(measured.rounds + 1, pace.rounds, entry.subject);
+            for sample in (entry.measure)()? {
+                measured.take(entry.subject, sample);
+            }
+        }
+        longest = longest.max(round.elapsed());
+        measured.rounds += 1;
+    }
+    Ok(measured)
+}
+
+/// For whoever waits at a terminal.
+fn tell(round: usize, of: usize, subject: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("round {round} of {of}: {subject}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn entry(subject: &'static str, calls: &Rc<RefCell<Vec<&'static str>>>) -> Entry {
+        let calls = calls.clone();
+        let mut value = 0.0;
+        let measure = move || {
+            calls.borrow_mut().push(subject);
+            value += 1.0;
+            let sample = |case: &str| Sample { case: case.to_owned(), unit: "ms", value };
+            Ok(vec![sample("first"), sample("second")])
+        };
+        Entry { subject, measure: Box::new(measure) }
+    }
+
+    #[test]
+    fn rounds_interleave_and_each_begins_with_another_subject() {
+        let calls = Rc::default();
+        let mut entries = [entry("a", &calls), entry("b", &calls), entry("c", &calls)];
+        let measured = interleave(&mut entries, &Pace { rounds: 3, time: None }).expect("nothing fails");
+        assert_eq!(measured.rounds, 3);
+        assert_eq!(*calls.borrow(), ["a", "b", "c", "b", "c", "a", "c", "a", "b"]);
+    }
+
+    #[test]
+    fn the_subjects_of_a_case_stand_together() {
+        let calls = Rc::default();
+        let mut entries = [entry("a", &calls), entry("b", &calls)];
+        let measured = interleave(&mut entries, &Pace { rounds: 7, time: None }).expect("nothing fails");
+        let rows = measured.rows();
+        let order: Vec<_> = rows.iter().map(|row| (row.case.as_str(), row.subject)).collect();
+        assert_eq!(order, [("first", "a"), ("first", "b"), ("second", "a"), ("second", "b")]);
+        assert!(rows.iter().all(|row| (row.min, row.median, row.max) == (1.0, 4.0, 7.0)), "{rows:?}");
+    }
+
+    #[test]
+    fn an_error_ends_the_run() {
+        let fails = || Err(Error::NotBuilt("nothing".into()));
+        let mut entries = [Entry { subject: "a", measure: Box::new(fails) }];
+        assert!(interleave(&mut entries, &Pace { rounds: 7, time: None }).is_err());
+    }
+
+    #[test]
+    fn no_round_begins_that_would_overrun_the_time() {
+        let pace = Pace { rounds: 7, time: Some(10 * SECOND) };
+        assert!(pace.goes_on(0, Duration::ZERO, Duration::ZERO));
+        assert!(pace.goes_on(4, 8 * SECOND, 2 * SECOND));
+        assert!(!pace.goes_on(4, 8 * SECOND, 3 * SECOND));
+        assert!(!pace.goes_on(7, 1 * SECOND, Duration::ZERO));
+        assert!(Pace { rounds: 7, time: None }.goes_on(6, 1000 * SECOND, 500 * SECOND));
+    }
+}

@@ -1,0 +1,147 @@
+//! A subject: a program of ours or a peer, how it is started, and what can be asked of it while it runs.
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cluster_core::testing::Process;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::client::{self, Place};
+use crate::error::Error;
+use crate::footprint::Footprint;
+use crate::log::Log;
+use crate::peer::Peer;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    /// As the table names it.
+    pub(crate) name: &'static str,
+    pub(crate) program: Program,
+    /// Where it answers with its worker's process id.
+    pub(crate) path: &'static str,
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub(crate) enum Program {
+    /// A cluster of ours; its first argument is the address.
+    Cluster(PathBuf),
+    /// A script of `peers/` for Node; its first argument is the number of workers.
+    Node(&'static str),
+}
+
+/// A subject that serves. Dropped, all its processes are killed.
+#[derive(Debug)]
+pub(crate) struct Running {
+    subject: &'static str,
+    path: &'static str,
+    host: Host,
+    log: Log,
+}
+
+#[derive(Debug)]
+enum Host {
+    Cluster(Process),
+    Peer(Peer),
+}
+
+impl Subject {
+    /// Starts it with so many workers and waits until all are ready.
+    pub(crate) fn start(&self, workers: usize) -> Result<Running, Error> {
+        let failed = |source, said| Error::Start { subject: self.name, source, said };
+        let log = Log::new().map_err(|err| failed(err, String::new()))?;
+        let started = log.stdio().and_then(|stderr| self.launch(workers, stderr));
+        match started {
+            Ok(host) => Ok(Running { subject: self.name, path: self.path, host, log }),
+            Err(err) => Err(failed(err, log.last_lines())),
+        }
+    }
+
+    fn launch(&self, workers: usize, stderr: Stdio) -> io::Result<Host> {
+        match &self.program {
+            Program::Cluster(executable) => {
+                let mut command = Command::new(executable);
+                command.arg("127.0.0.1:0").env("CLUSTER_WORKERS", workers.to_string());
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+                Process::start(command).map(Host::Cluster)
+            }
+            Program::Node(script) => {
+                let mut command = Command::new("node");
+                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
+                command.arg(workers.to_string()).stderr(stderr);
+                Peer::start(command).map(Host::Peer)
+            }
+        }
+    }
+}
+
+impl Running {
+    fn place(&self) -> Place {
+        let addr = match &self.host {
+            Host::Cluster(process) => process.addr(),
+            Host::Peer(peer) => peer.addr(),
+        };
+        Place { addr, path: self.path }
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        match &self.host {
+            Host::Cluster(process) => process.processes(),
+            Host::Peer(peer) => peer.processes(),
+        }
+    }
+
+    /// Asks until that many workers have answered at least once; answers with one of them.
+    pub(crate) fn hear_from_all(&self, workers: usize) -> Result<u32, Error> {
+        let heard = client::hear_from_all(workers, self.place(), PATIENCE);
+        let heard = heard.map_err(|err| self.no_answer("all of its workers".into(), &err))?;
+        Ok(*heard.first().expect("a subject has at least one worker"))
+    }
+
+    /// Kills a worker with SIGKILL and asks, on connections made after that, until its successor answers.
+    /// Answers with how long that took.
+    pub(crate) fn kill_and_await_successor(&self, victim: u32) -> Result<Duration, Error> {
+        let (subject, place) = (self.subject, self.place());
+        let start = Instant::now();
+        kill(Pid::from_raw(victim as i32), Signal::SIGKILL).map_err(|source| Error::Kill {
+            subject,
+            pid: victim,
+            source,
+        })?;
+        client::successor_of(victim, place, PATIENCE)
+            .map_err(|err| self.no_answer(format!("a successor of worker {victim}"), &err))?;
+        Ok(start.elapsed())
+    }
+
+    /// What each of its processes holds.
+    pub(crate) fn footprints(&self) -> Result<Vec<(u32, Footprint)>, Error> {
+        let of = |pid| match Footprint::of(pid) {
+            Ok(footprint) => Ok((pid, footprint)),
+            Err(source) => Err(Error::Memory { subject: self.subject, pid, source }),
+        };
+        self.processes().into_iter().map(of).collect()
+    }
+
+    /// Stops it. A cluster of ours must end well and leave nothing; a peer is killed.
+    pub(crate) fn stop(self) -> Result<(), Error> {
+        let Host::Cluster(process) = self.host else { return Ok(()) };
+        let why = match process.stop() {
+            Ok(stopped) if !stopped.status.success() => format!("its primary ended with {}", stopped.status),
+            Ok(stopped) if !stopped.left.is_empty() => format!("processes are left: {:?}", stopped.left),
+            Ok(_) => return Ok(()),
+            Err(err) => err.to_string(),
+        };
+        Err(Error::Stop { subject: self.subject, why, said: self.log.last_lines() })
+    }
+
+    fn no_answer(&self, whom: String, last: &io::Error) -> Error {
+        let said = self.log.last_lines();
+        Error::NoAnswer { subject: self.subject, whom, within: PATIENCE, last: last.to_string(), said }
+    }
+}

@@ -1,0 +1,87 @@
+//! The suites: a file each, and one line here.
+mod memory;
+mod restart;
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::programs::Programs;
+use crate::report::Skipped;
+use crate::rounds::Entry;
+use crate::subject::{Program, Subject};
+
+/// All there are.
+pub(crate) const SUITES: &[&Suite] = &[&restart::SUITE, &memory::SUITE];
+
+/// What a suite needs and how it begins; the rest is its entries' work.
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    /// One line for `--help`.
+    pub(crate) about: &'static str,
+    /// Printed below the table: what exactly the figures are.
+    pub(crate) explains: &'static str,
+    /// Programs of the package `cluster-examples` that it measures.
+    pub(crate) examples: &'static [&'static str],
+    /// Programs of this package (`src/bin/`) that it measures.
+    pub(crate) own: &'static [&'static str],
+    /// Lines up who takes part.
+    pub(crate) line_up: fn(&Setting) -> Result<Lineup, Error>,
+}
+
+/// What a suite finds when it begins.
+pub(crate) struct Setting {
+    pub(crate) programs: Programs,
+    /// Whether Node is installed.
+    pub(crate) node: bool,
+    pub(crate) quick: bool,
+}
+
+/// Who takes part, and who cannot.
+#[derive(Default)]
+pub(crate) struct Lineup {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+impl Setting {
+    /// A program of ours.
+    pub(crate) fn ours(&self, subject: &'static str, program: &str) -> Result<Subject, Error> {
+        Ok(Subject { name: subject, program: Program::Cluster(self.programs.path(program)?), path: "/" })
+    }
+
+    /// A script of `peers/` that Node runs.
+    pub(crate) fn node(&self, subject: &'static str, script: &'static str) -> Result<Subject, Skipped> {
+        match self.node {
+            true => Ok(Subject { name: subject, program: Program::Node(script), path: "/" }),
+            false => Err(Skipped { subject, why: "node is not installed" }),
+        }
+    }
+}
+
+impl Lineup {
+    /// Adds an entry, or names who is missing.
+    pub(crate) fn add(&mut self, subject: Result<Subject, Skipped>, entry: impl FnOnce(Subject) -> Entry) {
+        match subject {
+            Ok(subject) => self.entries.push(entry(subject)),
+            Err(skipped) => self.skipped.push(skipped),
+        }
+    }
+}
+
+/// The names of all suites, for whoever names none of them.
+pub(crate) fn names() -> String {
+    SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>().join(", ")
+}
+
+/// A suite is known by its name.
+impl PartialEq for Suite {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Suite({})", self.name)
+    }
+}

@@ -1,0 +1,58 @@
+//! actix-web's `HttpServer` as several worker processes on one port: change one `use`.
+//!
+//! ```no_run
+//! use actix_web::{App, web};
+//! use cluster_actix::{HttpServer, Worker};
+//!
+//! async fn hello(worker: Worker) -> String {
+//!     format!("hello from worker {} (pid {})\n", worker.id(), worker.pid())
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> std::io::Result<()> {
+//!     HttpServer::new(|| App::new().route("/", web::get().to(hello))).bind("127.0.0.1:3000")?.run().await
+//! }
+//! ```
+//!
+//! # Which of the two ways to start
+//! With `.await` in an async `main`, as above, each worker is this program executed again: `main` runs once per
+//! worker, and becomes one when it reaches the `.await`. In a plain `main`, [`Server::join`]: workers are forked,
+//! and what `main` has loaded is shared with them until it is written to. What needs a Tokio runtime is then
+//! made in the factory or in a handler, because `main` must not have used one.
+//!
+//! ```no_run
+//! # use actix_web::{App, web};
+//! # use cluster_actix::HttpServer;
+//! fn main() -> std::io::Result<()> {
+//!     HttpServer::new(|| App::new().route("/", web::get().to(|| async { "hello" })))
+//!         .bind("127.0.0.1:3000")?
+//!         .run()
+//!         .join()
+//! }
+//! ```
+//!
+//! # What is different from actix-web's own server
+//! - A worker is a process, not a thread. `web::Data`, statics and everything else in memory is per worker: a
+//!   `Mutex` made in `main` and moved into the factory counts per worker.
+//! - A worker has one thread that serves (and `web::block`'s threads). The factory runs once per worker and
+//!   listening address.
+//! - A worker that dies is replaced, and the primary outlives it. A factory that panics or fails is a failed
+//!   boot with its text in the log, retried under [`Restart`]'s rules.
+//! - During a drain HTTP/1 answers say `Connection: close` for the *lame duck* (1 s), so that clients on
+//!   keep-alive leave by themselves; what is idle after that is closed.
+//! - [`Server`], [`ServerHandle`] and [`HttpServer::bind`] differ in the details that their pages tell.
+#![forbid(unsafe_code)]
+
+mod http_server;
+mod server;
+
+mod connection;
+mod program;
+
+pub use http_server::HttpServer;
+pub use server::{Server, ServerHandle, Stopping};
+
+pub use cluster_core::{
+    Addr, BoxError, Builder, Draining, Error, Restart, Role, Runtime, Slot, StartError, Worker, WorkerId,
+    bind_tcp, is_primary, is_worker, role, try_worker, worker,
+};

@@ -1,0 +1,79 @@
+//! What a process gets from the primary that started it.
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+
+use crate::conn::listen;
+use crate::error::StartError;
+use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToPrimary, Welcome};
+use crate::role::{Role, call};
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
+
+/// The line to the primary, and what came over it.
+pub(crate) struct Arrival {
+    pub(crate) control: OwnedFd,
+    pub(crate) welcome: Welcome,
+    /// A worker's; a fork server has none.
+    pub(crate) belongings: Option<Belongings>,
+}
+
+/// What a worker owns besides its line.
+pub(crate) struct Belongings {
+    pub(crate) page: Mapped<Page>,
+    pub(crate) stderr: StderrRelay,
+}
+
+/// The way of a worker's standard error: it writes `write`, its sentinel reads `read` and copies to `real`.
+pub(crate) struct StderrRelay {
+    pub(crate) read: OwnedFd,
+    pub(crate) write: OwnedFd,
+    pub(crate) real: OwnedFd,
+}
+
+/// How many descriptors a worker gets before the sockets: the page and the relay's three.
+const BELONGINGS: usize = 4;
+
+impl Arrival {
+    /// Greets the primary as `role` and takes what it gives. The sockets go to the registry.
+    pub(crate) fn receive(control: OwnedFd, role: Role) -> Result<Self, StartError> {
+        let (welcome, mut fds) = match role {
+            Role::ForkServer => control::greet(&control, &FromForkServer::Hello { protocol: PROTOCOL }),
+            _ => control::greet(&control, &ToPrimary::Hello { protocol: PROTOCOL }),
+        }
+        .map_err(StartError::Attach)?;
+        let belongings = if role == Role::ForkServer { 0 } else { BELONGINGS };
+        if fds.len() != belongings + welcome.sockets.len() {
+            let err = format!("{} descriptors came where {belongings} and the sockets were due", fds.len());
+            return Err(StartError::Attach(std::io::Error::new(std::io::ErrorKind::InvalidData, err)));
+        }
+        listen::inherit(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
+        let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
+            Ok([page, read, write, real]) => {
+                let page = Mapped::map(std::os::fd::AsFd::as_fd(&page))
+                    .map_err(StartError::system("cannot map the scoreboard page"))?;
+                Some(Belongings { page, stderr: StderrRelay { read, write, real } })
+            }
+            Err(_) => None,
+        };
+        Ok(Self { control, welcome, belongings })
+    }
+}
+
+static ARRIVAL: Mutex<Option<Arrival>> = Mutex::new(None);
+
+/// In a process that a primary executed: greets it, once, so that its sockets are in the registry.
+pub(crate) fn take_sockets() -> Result<(), StartError> {
+    let Some(call) = call()? else { return Ok(()) };
+    let Some(socket) = call.socket.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        return Ok(());
+    };
+    let arrival = Arrival::receive(socket, call.role)?;
+    *ARRIVAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(arrival);
+    Ok(())
+}
+
+/// In a process that a primary executed: what it was given, once.
+pub(crate) fn take() -> Result<Option<Arrival>, StartError> {
+    take_sockets()?;
+    Ok(ARRIVAL.lock().unwrap_or_else(PoisonError::into_inner).take())
+}

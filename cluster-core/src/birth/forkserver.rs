@@ -1,0 +1,100 @@
+//! The fork server: one thread that receives a request, forks, replies. It never touches Tokio.
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
+
+use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
+use crate::birth::newborn::{self, name_process};
+use crate::builder::{Blueprint, Program};
+use crate::conn::listen;
+use crate::error::StartError;
+use crate::ipc::control::{self, FromForkServer, PROTOCOL, Received, ToForkServer};
+use crate::role::{Role, become_role};
+use crate::sys::channel;
+use crate::sys::fork::{self, Grandchild, Side};
+
+/// The name of its process.
+pub(crate) const PROCESS_NAME: &str = "fork server";
+
+/// A fork server as the process that started it sees it.
+pub(crate) struct Started {
+    pub(crate) control: OwnedFd,
+    pub(crate) pid: Pid,
+}
+
+/// Forks the first fork server. In the fork server this never returns.
+///
+/// The program is moved there: the primary has no copy that could run.
+pub(crate) fn start(blueprint: Blueprint, program: Program) -> Result<Started, StartError> {
+    let proof = SingleThreaded::check()?;
+    no_trace_of_tokio()?;
+    let (control, theirs) = channel::pair().map_err(StartError::system("socketpair"))?;
+    flush_output();
+    let primary = nix::unistd::getpid();
+    match fork::fork(&proof).map_err(StartError::system("fork"))? {
+        Side::Parent(pid) => Ok(Started { control, pid }),
+        Side::Child => {
+            drop(control);
+            let hello = FromForkServer::Hello { protocol: PROTOCOL };
+            match control::send(theirs.as_fd(), &hello, &[]) {
+                Ok(()) => serve(theirs, primary, blueprint, program),
+                Err(_) => fork::exit_now(1),
+            }
+        }
+    }
+}
+
+/// Forks on request until the primary is gone. Returns never: not here, and not in the workers.
+pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, program: Program) -> ! {
+    become_role(Role::ForkServer);
+    name_process(PROCESS_NAME);
+    // It ends with its primary and by nothing else; workers empty the mask again.
+    let _ = SigSet::all().thread_block();
+    // Workers get the sockets with their welcome; here they would only keep them open.
+    drop(listen::take());
+    loop {
+        let Received { message: ToForkServer::Fork { id }, mut fds, .. } =
+            match control::receive(control.as_fd(), true) {
+                Ok(Some(request)) => request,
+                // The primary is gone, or speaks what we do not understand.
+                Ok(None) | Err(_) => fork::exit_now(0),
+            };
+        let Some(line) = fds.pop() else { fork::exit_now(1) };
+        match fork_worker(&control, id) {
+            Ok(Grandchild::Parent) => {}
+            Ok(Grandchild::Newborn { middle }) => {
+                drop(control);
+                newborn::live(line, primary, middle, blueprint, program)
+            }
+            Err(err) => tell(&control, &FromForkServer::Stillborn { id, error: control::text(err) }, None),
+        }
+    }
+}
+
+fn fork_worker(control: &OwnedFd, id: u64) -> Result<Grandchild, StartError> {
+    let proof = SingleThreaded::check()?;
+    no_trace_of_tokio()?;
+    flush_output();
+    let report = |born: nix::Result<(Pid, OwnedFd)>| match born {
+        Ok((pid, pidfd)) => tell(control, &FromForkServer::Born { id, pid: pid.as_raw() }, Some(&pidfd)),
+        Err(err) => {
+            let error = format!("cannot fork: {err}");
+            tell(control, &FromForkServer::Stillborn { id, error }, None);
+        }
+    };
+    fork::fork_away(&proof, report).map_err(StartError::system("fork"))
+}
+
+/// Tells the primary. Where it is gone, the next receive sees it.
+fn tell(control: &OwnedFd, message: &FromForkServer, pidfd: Option<&OwnedFd>) {
+    let fds: Vec<_> = pidfd.iter().map(|fd| fd.as_fd()).collect();
+    let _ = control::send(control.as_fd(), message, &fds);
+}
+
+/// What is in a buffer when a process forks is written by both.
+fn flush_output() {
+    use std::io::Write;
+    let _ = std::io::stdout().flush();
+    crate::sys::descriptors::flush_c_stdio();
+}

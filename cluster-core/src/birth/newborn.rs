@@ -1,0 +1,227 @@
+//! What a worker does first, whichever way it came to be: signals, name, limits, sentinel, runtime.
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::{fs, io, process, thread};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getppid};
+
+use crate::birth::arrival::{Arrival, Belongings};
+use crate::birth::sentinel::Sentinel;
+use crate::builder::{Blueprint, MakeFuture, Program};
+use crate::config::Runtime;
+use crate::conn::listen;
+use crate::error::{BoxError, StartError};
+use crate::ipc::control::{self, ToPrimary};
+use crate::life::Life;
+use crate::role::{Role, become_role};
+use crate::sys::{descriptors, fork, signals};
+use crate::worker::{Parts, Slot, Worker, WorkerId};
+
+/// The exit code of a panic, as `main` has it.
+const PANIC_CODE: i32 = 101;
+/// A worker is a likelier victim of the out-of-memory killer than the primary by this much.
+const OOM_SCORE: i32 = 200;
+
+/// A worker that was just forked: becomes one for good. `primary` is who it shall find as its parent once
+/// `middle` has ended.
+pub(crate) fn live(control: OwnedFd, primary: Pid, middle: Pid, blueprint: Blueprint, program: Program) -> ! {
+    become_role(Role::Worker);
+    let born = set_up_process(primary, middle).and_then(|()| {
+        let arrival = Arrival::receive(control, Role::Worker)?;
+        settle(arrival, &blueprint)
+    });
+    let (worker, sentinel) = match born {
+        Ok(born) => born,
+        // The primary is gone, or reads the reason on standard error.
+        Err(err) => {
+            crate::event::warn(&format!("a worker could not be set up: {err}"));
+            fork::exit_now(1)
+        }
+    };
+    let runtime = blueprint.settings.runtime.clone().unwrap_or_default();
+    let serving = worker.clone();
+    // A fresh thread: what `main` keeps in thread-local storage (random generators, hash keys, the current
+    // dispatcher) would be the same in all workers.
+    let thread = thread::Builder::new().name("worker".into()).stack_size(stack_size()).spawn(move || {
+        let (code, error) = outcome(catch_unwind(AssertUnwindSafe(|| serve(serving, runtime, program))));
+        worker.program_ended(error);
+        code
+    });
+    let code = match thread {
+        Ok(thread) => {
+            sentinel.watch();
+            thread.join().unwrap_or(PANIC_CODE)
+        }
+        Err(err) => {
+            crate::event::warn(&format!("cannot start the worker's thread: {err}"));
+            1
+        }
+    };
+    process::exit(code)
+}
+
+/// A worker that was executed and has reached its `.await`: the sentinel gets a thread of its own, the rest
+/// is the program's.
+pub(crate) fn join_in(arrival: Arrival, blueprint: &Blueprint) -> Result<Worker, StartError> {
+    let (worker, sentinel) = settle(arrival, blueprint)?;
+    thread::Builder::new()
+        .name("sentinel".into())
+        .spawn(move || sentinel.watch_for_ever())
+        .map_err(StartError::system("cannot start the sentinel"))?;
+    Ok(worker)
+}
+
+/// What fork leaves to do that an exec would have done, and what must be right before anything else.
+fn set_up_process(primary: Pid, middle: Pid) -> Result<(), StartError> {
+    let failed = StartError::system::<nix::Error>;
+    // The parent has done it too; whoever comes first, it is done before it matters.
+    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?;
+    let null = fs::File::open("/dev/null").map_err(StartError::system("cannot open /dev/null"))?;
+    descriptors::place(null.as_fd(), 0).map_err(StartError::system("dup2"))?;
+    SigSet::empty().thread_set_mask().map_err(failed("sigprocmask"))?;
+    wait_for_end_of(middle);
+    nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(failed("PR_SET_PDEATHSIG"))?;
+    if getppid() != primary {
+        fork::exit_now(0);
+    }
+    Ok(())
+}
+
+/// Waits until the middle process has ended: only then is the primary the parent, and only a death signal
+/// set after that is the primary's (prctl(2): it is the parent's at the time of the call).
+fn wait_for_end_of(middle: Pid) {
+    while getppid() == middle {
+        // A pidfd that cannot be opened is of a process that has just ended.
+        if let Ok(pidfd) = crate::sys::process::pidfd_open(middle) {
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+        }
+    }
+}
+
+/// The part that both methods share: standard error, name, signals, the handle, the sentinel.
+fn settle(arrival: Arrival, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
+    let Arrival { control, welcome, belongings } = arrival;
+    let Belongings { page, stderr } =
+        belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
+    let page = Arc::new(page);
+    descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
+    name_process(&format!("worker {}", welcome.slot));
+    raise_oom_score();
+    let life = Arc::new(Life::new().map_err(StartError::system("eventfd"))?);
+    set_up_signals(&life).map_err(StartError::system("sigaction"))?;
+    let sockets = listen::take();
+    let for_sentinel = sockets
+        .iter()
+        .map(|socket| socket.listener.try_clone().map(OwnedFd::from))
+        .collect::<Result<_, _>>()
+        .map_err(StartError::system("dup"))?;
+    let ours = control.try_clone().map_err(StartError::system("dup"))?;
+    let worker = Worker::new(Parts {
+        id: WorkerId(welcome.id),
+        slot: Slot(welcome.slot),
+        slots: usize::from(welcome.slots),
+        generation: welcome.generation,
+        life: life.clone(),
+        lame_duck: blueprint.settings.lame_duck,
+        wait_for_ready: blueprint.settings.wait_for_ready,
+        listeners: blueprint.listeners.clone(),
+        sockets,
+        line: Some((ours, page.clone())),
+    });
+    worker.install();
+    control::try_send(control.as_fd(), &ToPrimary::Online).map_err(StartError::Attach)?;
+    let sentinel = Sentinel::new(control, life, page, stderr, for_sentinel, blueprint.settings.drain_timeout);
+    Ok((worker, sentinel))
+}
+
+/// TERM drains. What a terminal or an operator sends to the whole group is the primary's business.
+fn set_up_signals(life: &Life) -> io::Result<()> {
+    // At its default it would kill the worker whose client has reset (write(2), EPIPE).
+    signals::ignore(Signal::SIGPIPE)?;
+    signals::ring_at(Signal::SIGTERM, life.for_sentinel.clone(), life.leave.clone())?;
+    // Ignored, not handled: a handler makes a write to a terminal with `stty tostop` fail with EINTR
+    // again and again, because a worker is in a background group (termios(3), TOSTOP).
+    signals::ignore(Signal::SIGTTOU)?;
+    use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGUSR1, SIGUSR2};
+    [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTSTP].into_iter().try_for_each(signals::quieten)
+}
+
+/// The name that `ps` and `top` show for the process's main thread.
+pub(crate) fn name_process(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // In the exec method this is not the main thread; /proc names the process by that one.
+        let _ = fs::write("/proc/self/comm", name.as_bytes());
+    }
+}
+
+fn raise_oom_score() {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let now = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok()).unwrap_or(0);
+    // Best effort: without /proc a worker serves as well.
+    let _ = fs::write(FILE, (now + OOM_SCORE).min(1000).to_string());
+}
+
+/// As large as the main thread's would have been.
+pub(crate) fn stack_size() -> usize {
+    const UNLIMITED: usize = 8 << 20;
+    match getrlimit(Resource::RLIMIT_STACK) {
+        Ok((soft, _)) if soft != nix::libc::RLIM_INFINITY => usize::try_from(soft).unwrap_or(UNLIMITED),
+        _ => UNLIMITED,
+    }
+}
+
+/// Runs the program on a runtime of the worker's own.
+fn serve(worker: Worker, runtime: Runtime, program: Program) -> Result<(), BoxError> {
+    match program {
+        Program::Future(make) => {
+            let runtime = runtime.build().map_err(|err| format!("cannot build the runtime: {err}"))?;
+            runtime.block_on(async {
+                tokio::spawn(worker.attend());
+                run(worker, make).await
+            })
+        }
+        Program::Blocking(serve) => serve(worker, runtime),
+    }
+}
+
+/// Makes the program's future and waits for it and what it spawned.
+pub(crate) async fn run(worker: Worker, make: MakeFuture) -> Result<(), BoxError> {
+    let result = make(worker.clone()).await;
+    worker.finish_tasks().await;
+    result
+}
+
+/// The exit code and the error to tell, of a program that has ended.
+fn outcome(result: thread::Result<Result<(), BoxError>>) -> (i32, Option<String>) {
+    match result {
+        Ok(Ok(())) => (0, None),
+        Ok(Err(err)) => (1, Some(control::text(chain(err.as_ref())))),
+        Err(panic) => (PANIC_CODE, Some(control::text(panic_text(panic.as_ref())))),
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let said =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", said.unwrap_or("with a value that is no text"))
+}

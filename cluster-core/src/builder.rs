@@ -1,0 +1,311 @@
+//! The builder: collects what a cluster is to be.
+use std::future::Future;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::cluster::Ready;
+use crate::config::{Addr, Restart, Runtime, Settings};
+use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
+use crate::error::{BoxError, StartError};
+use crate::worker::Worker;
+
+/// What makes the future of a worker's program.
+pub(crate) type MakeFuture =
+    Box<dyn FnOnce(Worker) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>> + Send>;
+
+/// What a worker runs.
+pub(crate) enum Program {
+    /// A future, on a runtime of ours or of the user's.
+    Future(MakeFuture),
+    /// A function that brings its own runtime, for frameworks that have one.
+    Blocking(Box<dyn FnOnce(Worker, Runtime) -> Result<(), BoxError> + Send>),
+}
+
+/// What each process of the cluster knows from its own run of `main`.
+#[derive(Clone)]
+pub(crate) struct Blueprint {
+    pub(crate) settings: Settings,
+    /// Names and identities of the listeners.
+    pub(crate) listeners: Vec<(String, BindKey)>,
+}
+
+/// A cluster whose sockets are bound.
+pub(crate) struct Layout {
+    pub(crate) blueprint: Blueprint,
+    /// How each socket is announced.
+    pub(crate) schemes: Vec<(BindKey, &'static str)>,
+}
+
+/// A program that runs as several processes on one port.
+///
+/// # Example
+/// ```no_run
+/// use cluster_core::Cluster;
+/// use tokio::io::AsyncWriteExt;
+///
+/// fn main() -> Result<(), cluster_core::Error> {
+///     Cluster::builder()
+///         .bind("hello", "127.0.0.1:7000")
+///         .worker(|worker| async move {
+///             let mut acceptor = worker.acceptor("hello")?;
+///             while let Some(mut connection) = acceptor.accept().await {
+///                 connection.write_all(format!("hello from {}\n", worker.id()).as_bytes()).await.ok();
+///             }
+///             Ok(())
+///         })
+///         .run()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Cluster(());
+
+impl Cluster {
+    /// Begins with the defaults: one worker per core.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().workers(4);
+    /// ```
+    pub fn builder() -> Builder {
+        Builder { settings: Settings::default(), listeners: Vec::new(), stop: None }
+    }
+}
+
+/// Collects what a cluster is to be.
+///
+/// # Example
+/// ```
+/// use cluster_core::Cluster;
+/// use std::time::Duration;
+/// Cluster::builder().name("shop").workers(4).drain_timeout(Duration::from_secs(10)).bind("http", "127.0.0.1:3000");
+/// ```
+#[must_use = "a builder does nothing until its cluster runs"]
+pub struct Builder {
+    pub(crate) settings: Settings,
+    listeners: Vec<Listener>,
+    /// Resolves when the process that awaits the cluster asks for its end.
+    pub(crate) stop: Option<BoxFuture<'static, ()>>,
+}
+
+/// A listener that was asked for.
+struct Listener {
+    name: String,
+    scheme: &'static str,
+    source: Source,
+}
+
+enum Source {
+    Addr(Addr, Reach, i32),
+    Tcp(TcpListener),
+    Key(BindKey),
+}
+
+impl Builder {
+    /// The name before its lines on standard error (default: `cluster`).
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().name("shop");
+    /// ```
+    pub fn name(mut self, name: &str) -> Self {
+        self.settings.name = Some(name.to_owned());
+        self
+    }
+
+    /// How many workers (default: the available parallelism, which knows cgroups). The environment
+    /// overrides it: `CLUSTER_WORKERS`, else `WEB_CONCURRENCY`. 0 is an error at start.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().workers(4);
+    /// ```
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.settings.workers = Some(workers);
+        self
+    }
+
+    /// The runtime of each worker (default: [`Runtime::current_thread`]). With `.await` the runtime of
+    /// `main` serves, and this is an error at start.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Runtime};
+    /// Cluster::builder().runtime(Runtime::multi_thread(2));
+    /// ```
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.settings.runtime = Some(runtime);
+        self
+    }
+
+    /// When and how often a worker that ended unasked is replaced (default: see [`Restart`]).
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Restart};
+    /// Cluster::builder().restart(Restart::never());
+    /// ```
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.settings.restart = restart;
+        self
+    }
+
+    /// How long a worker may take to be ready before it is killed (default 60 s).
+    ///
+    /// # Example
+    /// ```
+    /// # use std::time::Duration;
+    /// cluster_core::Cluster::builder().boot_timeout(Duration::from_secs(5));
+    /// ```
+    pub fn boot_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.boot_timeout = timeout;
+        self
+    }
+
+    /// How long a worker that stops may take to finish what is open before it is killed (default 25 s).
+    ///
+    /// # Example
+    /// ```
+    /// # use std::time::Duration;
+    /// cluster_core::Cluster::builder().drain_timeout(Duration::from_secs(5));
+    /// ```
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.drain_timeout = timeout;
+        self
+    }
+
+    /// A worker is ready when it calls [`Worker::ready`] (default: when it first accepts).
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().wait_for_ready();
+    /// ```
+    pub fn wait_for_ready(mut self) -> Self {
+        self.settings.wait_for_ready = true;
+        self
+    }
+
+    /// No lines about what happens (default: one per event, to the tracing subscriber, or where none is set
+    /// to standard error). Errors still come back from `run()`.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().quiet();
+    /// ```
+    pub fn quiet(mut self) -> Self {
+        self.settings.quiet = true;
+        self
+    }
+
+    /// Listens on an address; workers ask for it by `name`. Bound at start, once, by the primary.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().bind("http", "127.0.0.1:3000").bind("admin", ("127.0.0.1", 3001));
+    /// ```
+    pub fn bind(self, name: &str, addr: impl Into<Addr>) -> Self {
+        self.bind_as(name, "", addr.into(), Reach::First)
+    }
+
+    /// Listens on a socket that [`bind_tcp`](crate::bind_tcp) made. Any other is an error at start, because
+    /// `main` runs more than once and could not bind it again.
+    ///
+    /// # Example
+    /// ```
+    /// let listener = cluster_core::bind_tcp("127.0.0.1:0")?;
+    /// cluster_core::Cluster::builder().listen("http", listener);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen(self, name: &str, listener: TcpListener) -> Self {
+        self.listener(name, "", Source::Tcp(listener))
+    }
+
+    /// The program of each worker. It is ready when it first accepts, and a drain waits for it to return and
+    /// for what it spawned with [`Worker::spawn`].
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::Cluster;
+    /// let cluster = Cluster::builder().worker(|worker| async move {
+    ///     worker.draining().await;
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn worker<F, Fut>(self, program: F) -> Ready
+    where
+        F: FnOnce(Worker) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        // Made inside the future: a panic of `program` itself is one of the worker's.
+        let make: MakeFuture = Box::new(move |worker| Box::pin(async move { program(worker).await }));
+        Ready { builder: self, program: Program::Future(make) }
+    }
+
+    /// For adapters: an address with its scheme, and how far its name reaches.
+    #[doc(hidden)]
+    pub fn bind_as(self, name: &str, scheme: &'static str, addr: Addr, reach: Reach) -> Self {
+        self.listener(name, scheme, Source::Addr(addr, reach, BACKLOG))
+    }
+
+    /// For adapters: a socket of `bind_tcp` with its scheme.
+    #[doc(hidden)]
+    pub fn listen_as(self, name: &str, scheme: &'static str, listener: TcpListener) -> Self {
+        self.listener(name, scheme, Source::Tcp(listener))
+    }
+
+    /// For adapters: what `adapter::bind` bound.
+    #[doc(hidden)]
+    pub fn bound_as(self, name: &str, scheme: &'static str, key: BindKey) -> Self {
+        self.listener(name, scheme, Source::Key(key))
+    }
+
+    /// For adapters of frameworks with a runtime of their own.
+    #[doc(hidden)]
+    pub fn worker_blocking<F>(self, program: F) -> Ready
+    where
+        F: FnOnce(Worker, Runtime) -> Result<(), BoxError> + Send + 'static,
+    {
+        Ready { builder: self, program: Program::Blocking(Box::new(program)) }
+    }
+
+    /// For adapters: stops the cluster gracefully when `stop` resolves. It is polled by the supervising thread
+    /// of the exec method once that hears signals; in the fork method nobody is left in the primary to ask.
+    #[doc(hidden)]
+    pub fn stop_when(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.stop = Some(stop.boxed());
+        self
+    }
+
+    fn listener(mut self, name: &str, scheme: &'static str, source: Source) -> Self {
+        self.listeners.push(Listener { name: name.to_owned(), scheme, source });
+        self
+    }
+
+    /// Binds what is not bound yet.
+    pub(crate) fn lay_out(self) -> Result<Layout, StartError> {
+        let mut listeners: Vec<(String, BindKey)> = Vec::new();
+        let mut schemes = Vec::new();
+        for Listener { name, scheme, source } in self.listeners {
+            if listeners.iter().any(|(taken, _)| *taken == name) {
+                return Err(StartError::DuplicateName(name));
+            }
+            let key = match source {
+                Source::Addr(addr, reach, backlog) => listen::bind(&addr, reach, backlog)?.0,
+                Source::Tcp(listener) => listen::key_of(&listener)?,
+                Source::Key(key) => key,
+            };
+            schemes.push((key.clone(), scheme));
+            listeners.push((name, key));
+        }
+        Ok(Layout { blueprint: Blueprint { settings: self.settings, listeners }, schemes })
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,259 @@
+//! The ways to run what the builder built: by fork in a plain `main`, by exec in an async one.
+use std::future::{Future, IntoFuture};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::thread;
+
+use futures::FutureExt;
+use futures::future::select;
+use nix::unistd::getppid;
+use tokio::sync::oneshot;
+
+use crate::birth::arrival::{self, Arrival};
+use crate::birth::{forkserver, newborn};
+use crate::builder::{Builder, Layout, Program};
+use crate::config::{Runtime, Settings};
+use crate::conn::listen::{self, BindKey};
+use crate::error::{BoxError, Error, StartError};
+use crate::event;
+use crate::role::is_primary;
+use crate::supervise::driver::{self, Method, Plan};
+use crate::worker::Worker;
+
+/// A cluster that is ready to run: `run()` it in a plain `main`, or `.await` it in an async one.
+///
+/// # Example
+/// ```no_run
+/// # let cluster = cluster_core::Cluster::builder().worker(|_| async { Ok(()) });
+/// cluster.run()?;
+/// # Ok::<(), cluster_core::Error>(())
+/// ```
+#[must_use = "a cluster does nothing until `run()` or `.await`"]
+pub struct Ready {
+    pub(crate) builder: Builder,
+    pub(crate) program: Program,
+}
+
+impl Ready {
+    /// Runs the cluster until it has stopped. Workers are forked from this process, so it must have one
+    /// thread and must not have used Tokio. Only the primary returns.
+    ///
+    /// # Errors
+    /// [`Error::Start`] where it could not start; nothing of it is left then. [`Error::GaveUp`] where no
+    /// worker could be kept alive.
+    ///
+    /// # Example
+    /// ```no_run
+    /// fn main() -> Result<(), cluster_core::Error> {
+    ///     cluster_core::Cluster::builder()
+    ///         .worker(|worker| async move { Ok(worker.draining().await) })
+    ///         .run()
+    /// }
+    /// ```
+    pub fn run(self) -> Result<(), Error> {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Err(StartError::InsideRuntime.into());
+        }
+        match arrival::take()? {
+            Some(Arrival { control, welcome: _, belongings: None }) => {
+                let Layout { blueprint, .. } = self.builder.lay_out()?;
+                forkserver::serve(control, getppid(), blueprint, self.program)
+            }
+            Some(_) => Err(mismatch("its primary uses `.await`, this worker's main calls run()")),
+            None => only_once(|| self.run_primary()),
+        }
+    }
+
+    fn run_primary(self) -> Result<(), Error> {
+        let Self { builder, program } = self;
+        event::speak_as(builder.settings.name.as_deref());
+        let workers = builder.settings.count_workers()?;
+        let Layout { blueprint, schemes } = builder.lay_out()?;
+        let settings = blueprint.settings.clone();
+        let started = forkserver::start(blueprint, program)?;
+        let plan = Plan::new(settings, workers, schemes, Method::Fork(started));
+        let runtime = driver_runtime()?;
+        runtime.block_on(driver::supervise(plan, std::future::pending()))
+    }
+
+    async fn run_here(self) -> Result<(), Error> {
+        match arrival::take()? {
+            None => only_once_async(self.await_primary()).await,
+            Some(arrival) if arrival.belongings.is_some() => self.be_worker(arrival).await,
+            Some(_) => Err(mismatch("its primary calls run(), this process's main uses `.await`")),
+        }
+    }
+
+    /// Supervises on a thread of its own, so that nothing on the ambient runtime can stall it.
+    async fn await_primary(self) -> Result<(), Error> {
+        let Self { mut builder, program: _ } = self;
+        let stop = builder.stop.take().unwrap_or_else(|| std::future::pending().boxed());
+        if builder.settings.runtime.is_some() {
+            return Err(StartError::RuntimeWithAwait.into());
+        }
+        event::speak_as(builder.settings.name.as_deref());
+        let workers = builder.settings.count_workers()?;
+        let Layout { blueprint, schemes } = builder.lay_out()?;
+        let plan = Plan::new(blueprint.settings, workers, schemes, Method::Exec);
+        let (mut result, end) = oneshot::channel();
+        thread::Builder::new()
+            .name("cluster".into())
+            .spawn(move || {
+                let ended = driver_runtime().map_err(Error::from).and_then(|runtime| {
+                    let cancelled = select(Box::pin(result.closed()), stop).map(drop);
+                    runtime.block_on(driver::supervise(plan, cancelled))
+                });
+                // Nobody waits where the future was dropped; the cluster has stopped all the same.
+                let _ = result.send(ended);
+            })
+            .map_err(StartError::system("cannot start the supervising thread"))?;
+        end.await.unwrap_or_else(|_| Err(Error::Primary(std::io::Error::other("supervision panicked"))))
+    }
+
+    /// Runs the worker's program on the ambient runtime.
+    async fn be_worker(self, arrival: Arrival) -> Result<(), Error> {
+        let Self { builder, program } = self;
+        let Layout { blueprint, .. } = builder.lay_out()?;
+        let worker = newborn::join_in(arrival, &blueprint)?;
+        let result = match program {
+            Program::Future(make) => {
+                tokio::spawn(worker.attend());
+                AssertUnwindSafe(newborn::run(worker.clone(), make)).catch_unwind().await
+            }
+            Program::Blocking(serve) => serve_on_thread(worker.clone(), serve).await,
+        };
+        worker.program_ended(match &result {
+            Ok(Ok(())) => None,
+            Ok(Err(err)) => Some(crate::ipc::control::text(newborn::chain(err.as_ref()))),
+            Err(panic) => Some(crate::ipc::control::text(newborn::panic_text(panic.as_ref()))),
+        });
+        match result {
+            Ok(result) => result.map_err(Error::Worker),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// Runs a program that blocks on a thread of its own, for the ambient runtime to wait for.
+async fn serve_on_thread(
+    worker: Worker,
+    serve: Box<dyn FnOnce(Worker, Runtime) -> Result<(), BoxError> + Send>,
+) -> thread::Result<Result<(), BoxError>> {
+    let (done, end) = oneshot::channel();
+    let thread =
+        thread::Builder::new().name("worker".into()).stack_size(newborn::stack_size()).spawn(move || {
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| serve(worker, Runtime::default())));
+            let _ = done.send(result);
+        });
+    match thread {
+        Ok(_) => end.await.unwrap_or_else(|_| Ok(Err("the worker's thread is gone".into()))),
+        Err(err) => Ok(Err(err.into())),
+    }
+}
+
+impl Plan {
+    /// Takes the sockets over from the registry.
+    fn new(
+        settings: Settings,
+        workers: crate::config::Workers,
+        schemes: Vec<(BindKey, &'static str)>,
+        method: Method,
+    ) -> Self {
+        let sockets = listen::take();
+        let mut places = Vec::new();
+        for (key, scheme) in &schemes {
+            for socket in sockets.iter().filter(|socket| key.is_of(&socket.name)) {
+                let separator = if scheme.is_empty() { "" } else { "://" };
+                places.push(format!("{scheme}{separator}{}", socket.name.addr));
+            }
+        }
+        Self { settings, workers, sockets, places, method }
+    }
+}
+
+fn driver_runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::system("cannot build the primary's runtime"))
+}
+
+fn mismatch(what: &str) -> Error {
+    StartError::Mismatch(what.to_owned()).into()
+}
+
+/// Whether a cluster of this process runs, or has run.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+fn begin() -> Result<(), StartError> {
+    // A child of this program's own making is a primary of its own; a worker is none.
+    if !is_primary() || STARTED.swap(true, Ordering::AcqRel) {
+        Err(StartError::SecondCluster)
+    } else {
+        Ok(())
+    }
+}
+
+/// A cluster that did not start was none: sockets are given back, and another may be tried.
+fn settle(result: Result<(), Error>) -> Result<(), Error> {
+    if let Err(Error::Start(_)) = &result {
+        drop(listen::take());
+        STARTED.store(false, Ordering::Release);
+    }
+    result
+}
+
+fn only_once(run: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    begin()?;
+    settle(run())
+}
+
+async fn only_once_async(run: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    begin()?;
+    settle(run.await)
+}
+
+impl IntoFuture for Ready {
+    type Output = Result<(), Error>;
+    type IntoFuture = Running;
+
+    /// Runs the cluster from an async `main`: each worker is this program executed again, and becomes a
+    /// worker when it reaches the same `.await`. Returns in the primary and in the workers, after the drain.
+    fn into_future(self) -> Running {
+        Running(Box::pin(self.run_here()))
+    }
+}
+
+/// A cluster that runs for as long as this future is awaited; dropped, the cluster stops.
+///
+/// # Example
+/// ```no_run
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), cluster_core::Error> {
+///     cluster_core::Cluster::builder().worker(|worker| async move { Ok(worker.draining().await) }).await
+/// }
+/// ```
+#[must_use = "futures do nothing unless awaited"]
+pub struct Running(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>);
+
+impl Future for Running {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Running")
+    }
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready").field("builder", &self.builder).finish_non_exhaustive()
+    }
+}

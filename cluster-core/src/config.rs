@@ -1,0 +1,380 @@
+//! Settings: what the builder collects, what the environment overrides, and what is refused.
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fmt, io, thread};
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::error::StartError;
+
+/// An address to listen on: `"127.0.0.1:3000"`, `("localhost", 3000)` or a `SocketAddr`. Names are
+/// resolved at start; port 0 asks for any free port, the same one for all workers.
+///
+/// # Example
+/// ```
+/// use cluster_core::Addr;
+/// let same = [Addr::from("127.0.0.1:3000"), Addr::from(("127.0.0.1", 3000)), Addr::from(([127, 0, 0, 1], 3000))];
+/// assert!(same.iter().all(|addr| addr.to_string() == "127.0.0.1:3000"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addr(String);
+
+impl Addr {
+    /// All addresses of the name, in the resolver's order.
+    pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, StartError> {
+        let unusable = |source| StartError::Address { addr: self.0.clone(), source };
+        let found: Vec<SocketAddr> = self.0.to_socket_addrs().map_err(unusable)?.collect();
+        if found.is_empty() {
+            return Err(unusable(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+        }
+        Ok(found)
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Addr {
+    fn from(addr: &str) -> Self {
+        Self(addr.to_owned())
+    }
+}
+
+impl From<String> for Addr {
+    fn from(addr: String) -> Self {
+        Self(addr)
+    }
+}
+
+impl From<&String> for Addr {
+    fn from(addr: &String) -> Self {
+        Self(addr.clone())
+    }
+}
+
+impl From<SocketAddr> for Addr {
+    fn from(addr: SocketAddr) -> Self {
+        Self(addr.to_string())
+    }
+}
+
+impl From<(&str, u16)> for Addr {
+    fn from((host, port): (&str, u16)) -> Self {
+        match host.parse::<Ipv6Addr>() {
+            Ok(ip) => Self::from((ip, port)),
+            Err(_) => Self(format!("{host}:{port}")),
+        }
+    }
+}
+
+impl From<(String, u16)> for Addr {
+    fn from((host, port): (String, u16)) -> Self {
+        Self::from((host.as_str(), port))
+    }
+}
+
+impl From<(IpAddr, u16)> for Addr {
+    fn from(addr: (IpAddr, u16)) -> Self {
+        Self::from(SocketAddr::from(addr))
+    }
+}
+
+impl From<(Ipv4Addr, u16)> for Addr {
+    fn from(addr: (Ipv4Addr, u16)) -> Self {
+        Self::from(SocketAddr::from(addr))
+    }
+}
+
+impl From<(Ipv6Addr, u16)> for Addr {
+    fn from(addr: (Ipv6Addr, u16)) -> Self {
+        Self::from(SocketAddr::from(addr))
+    }
+}
+
+impl From<([u8; 4], u16)> for Addr {
+    fn from(addr: ([u8; 4], u16)) -> Self {
+        Self::from(SocketAddr::from(addr))
+    }
+}
+
+/// The Tokio runtime that a worker of the fork method builds. The default is one thread.
+///
+/// # Example
+/// ```
+/// use cluster_core::{Cluster, Runtime};
+/// Cluster::builder().workers(2).runtime(Runtime::multi_thread(2));
+/// ```
+#[derive(Clone)]
+pub struct Runtime(Flavor);
+
+/// What makes a runtime.
+type Build = dyn Fn() -> io::Result<tokio::runtime::Runtime> + Send + Sync;
+
+#[derive(Clone)]
+enum Flavor {
+    CurrentThread,
+    MultiThread(usize),
+    Custom(Arc<Build>),
+}
+
+impl Runtime {
+    /// One thread per worker: a busy handler stalls its worker, and no other.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Runtime::current_thread();
+    /// ```
+    pub fn current_thread() -> Self {
+        Self(Flavor::CurrentThread)
+    }
+
+    /// `threads` threads per worker, at least 1. Needs the feature `rt-multi-thread` of tokio, which a
+    /// program that names Tokio's multi-thread runtime has.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Runtime::multi_thread(4);
+    /// ```
+    pub fn multi_thread(threads: usize) -> Self {
+        Self(Flavor::MultiThread(threads.max(1)))
+    }
+
+    /// The runtime that `build` makes in each worker. An error or panic fails the worker's boot.
+    ///
+    /// # Example
+    /// ```
+    /// let runtime = cluster_core::Runtime::custom(|| {
+    ///     tokio::runtime::Builder::new_current_thread().enable_all().event_interval(31).build()
+    /// });
+    /// ```
+    pub fn custom(build: impl Fn() -> io::Result<tokio::runtime::Runtime> + Send + Sync + 'static) -> Self {
+        Self(Flavor::Custom(Arc::new(build)))
+    }
+
+    /// Builds it.
+    pub(crate) fn build(&self) -> io::Result<tokio::runtime::Runtime> {
+        match &self.0 {
+            Flavor::CurrentThread => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+            Flavor::MultiThread(threads) => {
+                tokio::runtime::Builder::new_multi_thread().worker_threads(*threads).enable_all().build()
+            }
+            Flavor::Custom(build) => build(),
+        }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self::current_thread()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Flavor::CurrentThread => f.write_str("Runtime::current_thread()"),
+            Flavor::MultiThread(threads) => write!(f, "Runtime::multi_thread({threads})"),
+            Flavor::Custom(_) => f.write_str("Runtime::custom(..)"),
+        }
+    }
+}
+
+/// When and how often a worker that ended unasked is replaced.
+///
+/// The default: at once the first time, then after 100 ms, doubling to 15 s, each +-20 %; a worker that
+/// lived for 30 s starts the row anew. The cluster gives up after 16 crashes in 60 s with none online, and
+/// after 3 failed boots where none was ever online.
+///
+/// # Example
+/// ```
+/// use cluster_core::{Cluster, Restart};
+/// use std::time::Duration;
+/// let policy = Restart::default()
+///     .delay(Duration::from_millis(50), Duration::from_secs(5))
+///     .limit(30, Duration::from_secs(60))
+///     .unless_code([0, 64]);
+/// Cluster::builder().restart(policy);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    pub(crate) enabled: bool,
+    pub(crate) min: Duration,
+    pub(crate) max: Duration,
+    pub(crate) times: u32,
+    pub(crate) window: Duration,
+    pub(crate) final_codes: Vec<i32>,
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(15),
+            times: 16,
+            window: Duration::from_secs(60),
+            final_codes: Vec::new(),
+        }
+    }
+}
+
+impl Restart {
+    /// A worker that ended is not replaced; the cluster ends with its last worker.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().restart(cluster_core::Restart::never());
+    /// ```
+    pub fn never() -> Self {
+        Self { enabled: false, ..Self::default() }
+    }
+
+    /// The delay before the second restart in a row (default 100 ms) and the largest one (15 s); it doubles
+    /// in between. A `max` below `min` counts as `min`.
+    ///
+    /// # Example
+    /// ```
+    /// # use std::time::Duration;
+    /// cluster_core::Restart::default().delay(Duration::from_millis(10), Duration::from_secs(1));
+    /// ```
+    pub fn delay(self, min: Duration, max: Duration) -> Self {
+        Self { min, max: max.max(min), ..self }
+    }
+
+    /// Gives up at `times` crashes within `window` with no worker online (default 16 in 60 s).
+    ///
+    /// # Example
+    /// ```
+    /// # use std::time::Duration;
+    /// cluster_core::Restart::default().limit(5, Duration::from_secs(10));
+    /// ```
+    pub fn limit(self, times: u32, window: Duration) -> Self {
+        Self { times: times.max(1), window, ..self }
+    }
+
+    /// A worker that exits with one of these codes is not replaced.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Restart::default().unless_code([0]);
+    /// ```
+    pub fn unless_code(mut self, codes: impl IntoIterator<Item = i32>) -> Self {
+        self.final_codes.extend(codes);
+        self
+    }
+}
+
+/// What the builder collects besides the listeners and the program.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: Option<String>,
+    pub(crate) workers: Option<usize>,
+    pub(crate) runtime: Option<Runtime>,
+    pub(crate) restart: Restart,
+    pub(crate) boot_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) lame_duck: Duration,
+    pub(crate) wait_for_ready: bool,
+    pub(crate) quiet: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            workers: None,
+            runtime: None,
+            restart: Restart::default(),
+            boot_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(25),
+            lame_duck: Duration::from_secs(1),
+            wait_for_ready: false,
+            quiet: false,
+        }
+    }
+}
+
+/// The number of workers, and whose word it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Workers {
+    pub(crate) count: u16,
+    pub(crate) source: &'static str,
+}
+
+/// Descriptors that the primary has open besides those of its workers: standard streams, listeners,
+/// runtime, signals, fork server, and what the user's main opened.
+const DESCRIPTORS_BESIDES: u64 = 32;
+/// Control socket, pidfd and the read end of stderr; while a worker is born, both ends and its page.
+const DESCRIPTORS_PER_WORKER: u64 = 3;
+
+impl Settings {
+    /// How many workers there shall be: `CLUSTER_WORKERS`, else `WEB_CONCURRENCY`, else the builder, else
+    /// the available parallelism.
+    pub(crate) fn count_workers(&self) -> Result<Workers, StartError> {
+        let (asked, source) = match (from_environment()?, self.workers) {
+            (Some((asked, name)), _) => (asked, name),
+            (None, Some(asked)) => (asked, "workers(..)"),
+            (None, None) => {
+                (thread::available_parallelism().map_or(1, NonZeroUsize::get), "available parallelism")
+            }
+        };
+        if asked == 0 {
+            return Err(StartError::NoWorkers);
+        }
+        let count = u16::try_from(asked)
+            .map_err(|_| StartError::TooManyWorkers { asked, limit: usize::from(u16::MAX) })?;
+        let (limit, _) =
+            getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
+        let needed = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_WORKER * asked as u64;
+        if needed > limit {
+            return Err(StartError::Descriptors { workers: asked, needed, limit });
+        }
+        Ok(Workers { count, source })
+    }
+}
+
+fn from_environment() -> Result<Option<(usize, &'static str)>, StartError> {
+    for name in ["CLUSTER_WORKERS", "WEB_CONCURRENCY"] {
+        let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { continue };
+        let value = value.to_string_lossy().into_owned();
+        return match value.trim().parse() {
+            Ok(0) => Err(StartError::Environment { name, value, why: "0 workers: ask for at least 1" }),
+            Ok(asked) => Ok(Some((asked, name))),
+            Err(_) => Err(StartError::Environment { name, value, why: "no number of workers" }),
+        };
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_what_was_written() {
+        assert_eq!(Addr::from(("::1", 80)).to_string(), "[::1]:80");
+        assert_eq!(Addr::from(("localhost".to_owned(), 80)).to_string(), "localhost:80");
+        assert_eq!(Addr::from((Ipv6Addr::UNSPECIFIED, 0)).to_string(), "[::]:0");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_named() {
+        for wrong in ["127.0.0.1", "nonsense", "127.0.0.1:99999", ":::", ""] {
+            let err = Addr::from(wrong).resolve().unwrap_err().to_string();
+            assert!(err.contains(&format!("`{wrong}`")), "{err}");
+        }
+    }
+
+    #[test]
+    fn too_many_workers_are_refused_by_name() {
+        let many = Settings { workers: Some(70_000), ..Settings::default() };
+        assert!(matches!(many.count_workers(), Err(StartError::TooManyWorkers { asked: 70_000, .. })));
+        let none = Settings { workers: Some(0), ..Settings::default() };
+        assert!(matches!(none.count_workers(), Err(StartError::NoWorkers)));
+    }
+}

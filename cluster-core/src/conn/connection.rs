@@ -1,0 +1,146 @@
+//! An accepted connection, counted while it is open.
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
+
+/// A client's connection, to read and write. It counts as open until it is dropped.
+///
+/// # Example
+/// ```no_run
+/// use cluster_core::Cluster;
+/// use tokio::io::AsyncWriteExt;
+/// Cluster::builder().bind("hello", "127.0.0.1:7000").worker(|worker| async move {
+///     let mut acceptor = worker.acceptor("hello")?;
+///     while let Some(mut connection) = acceptor.accept().await {
+///         println!("a client at {}", connection.peer_addr());
+///         connection.write_all(b"hello\n").await?;
+///     }
+///     Ok(())
+/// });
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    open: OpenConnection,
+}
+
+/// Counts a connection as open until it is dropped.
+///
+/// # Example
+/// ```no_run
+/// # fn handle(connection: cluster_core::Connection) {
+/// let (stream, open) = connection.into_tcp();
+/// // ... give the stream away ...
+/// # drop(stream);
+/// drop(open); // and say when it has ended
+/// # }
+/// ```
+#[must_use = "the connection counts as closed once this is dropped"]
+pub struct OpenConnection {
+    page: Option<Arc<Mapped<Page>>>,
+}
+
+impl std::fmt::Debug for OpenConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenConnection")
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        if let Some(page) = &self.page {
+            page.connection_closed();
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, page: Option<Arc<Mapped<Page>>>) -> Self {
+        if let Some(page) = &page {
+            page.connection_opened();
+        }
+        Self { stream, peer, open: OpenConnection { page } }
+    }
+
+    /// The client's address.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn handle(connection: cluster_core::Connection) {
+    /// println!("{}", connection.peer_addr());
+    /// # }
+    /// ```
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The TCP stream underneath.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn handle(connection: cluster_core::Connection) -> std::io::Result<()> {
+    /// connection.tcp().set_nodelay(true)
+    /// # }
+    /// ```
+    pub fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Takes it apart, for libraries that want Tokio's stream.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn handle(connection: cluster_core::Connection) {
+    /// let (stream, open) = connection.into_tcp();
+    /// # drop((stream, open));
+    /// # }
+    /// ```
+    pub fn into_tcp(self) -> (TcpStream, OpenConnection) {
+        (self.stream, self.open)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

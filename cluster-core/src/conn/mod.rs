@@ -1,0 +1,7 @@
+//! Connection path: who serves. The primary owns every listening socket; workers share its accept queue.
+mod acceptor;
+mod connection;
+pub(crate) mod listen;
+
+pub use acceptor::Acceptor;
+pub use connection::{Connection, OpenConnection};

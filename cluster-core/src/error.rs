@@ -1,0 +1,306 @@
+//! Errors per operation, each naming the thing and what to do.
+use std::process::ExitCode;
+use std::{fmt, io};
+
+/// Any error that crosses from the user's code to ours.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What running a cluster can end with.
+///
+/// `Debug` prints the same sentence as `Display`, because `fn main() -> Result<(), Error>` prints `Debug`.
+///
+/// # Example
+/// ```
+/// # use cluster_core::{Cluster, Error};
+/// let err: Error = Cluster::builder().workers(0).worker(|_| async { Ok(()) }).run().unwrap_err();
+/// assert!(err.to_string().contains("0 workers"));
+/// let as_io: std::io::Error = err.into();
+/// assert_eq!(as_io.kind(), std::io::ErrorKind::InvalidInput);
+/// ```
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The cluster did not start; nothing of it is left.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The cluster gave up on its workers; all have been stopped.
+    #[error("gave up: {0}")]
+    GaveUp(String),
+    /// In a worker of the exec method: its program ended with this error.
+    #[error("worker failed: {0}")]
+    Worker(BoxError),
+    /// The primary lost what it cannot work without.
+    #[error("the primary cannot go on: {0}")]
+    Primary(#[source] io::Error),
+}
+
+impl Error {
+    /// The exit code that says what went wrong: 70 where the cluster gave up on its workers
+    /// (`EX_SOFTWARE`, sysexits.h), otherwise 1.
+    ///
+    /// # Example
+    /// ```
+    /// # use cluster_core::Cluster;
+    /// use std::process::ExitCode;
+    /// let err = Cluster::builder().workers(0).worker(|_| async { Ok(()) }).run().unwrap_err();
+    /// assert_eq!(err.exit_code(), ExitCode::from(1));
+    /// ```
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Error::GaveUp(_) => ExitCode::from(70),
+            Error::Start(_) | Error::Worker(_) | Error::Primary(_) => ExitCode::from(1),
+        }
+    }
+
+    /// Prints the error on standard error and answers with its exit code, for the end of `main`.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use std::process::ExitCode;
+    /// fn main() -> ExitCode {
+    ///     let cluster = cluster_core::Cluster::builder().worker(|worker| async move {
+    ///         worker.draining().await;
+    ///         Ok(())
+    ///     });
+    ///     match cluster.run() {
+    ///         Ok(()) => ExitCode::SUCCESS,
+    ///         Err(err) => err.report(),
+    ///     }
+    /// }
+    /// ```
+    pub fn report(&self) -> ExitCode {
+        use io::Write;
+        let _ = writeln!(io::stderr(), "error: {self}");
+        self.exit_code()
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(err: Error) -> Self {
+        let kind = match &err {
+            Error::Start(err) => err.kind(),
+            Error::Primary(err) => err.kind(),
+            Error::GaveUp(_) | Error::Worker(_) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, err)
+    }
+}
+
+/// Why a cluster did not start.
+///
+/// # Example
+/// ```
+/// # use cluster_core::{Cluster, Error, StartError};
+/// let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// let addr = taken.local_addr().unwrap();
+/// let cluster = Cluster::builder().bind("http", addr).worker(|_| async { Ok(()) });
+/// assert!(matches!(cluster.run(), Err(Error::Start(StartError::AddressInUse { .. }))));
+/// ```
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another program, or another copy of this one, has the address.
+    #[error("cannot listen on {addr}: the address is in use; stop the program that has it or choose another")]
+    AddressInUse {
+        /// The address as written.
+        addr: String,
+    },
+    /// The address needs a privilege (ports below `net.ipv4.ip_unprivileged_port_start`, ip(7)).
+    #[error("cannot listen on {addr}: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE")]
+    Privileged {
+        /// The address as written.
+        addr: String,
+    },
+    /// The address is none, or its name has none.
+    #[error(
+        "cannot listen on `{addr}`: {source}; an address looks like 127.0.0.1:3000, [::1]:3000 or localhost:3000"
+    )]
+    Address {
+        /// The address as written.
+        addr: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The kernel refused the address for another reason.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address as written.
+        addr: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A socket that `main` bound itself: `main` runs again in workers, and when a lost fork server is
+    /// replaced, and would find the address taken.
+    #[error(
+        "the listener on {addr} was bound in main, and main runs again (in workers of the exec method, for a reload, \
+         and to replace a lost fork server): bind it with cluster_core::bind_tcp, which gives every process the same socket"
+    )]
+    BoundInMain {
+        /// The address of the socket.
+        addr: String,
+    },
+    /// The same address is bound a second time, or a second name is the same.
+    #[error("two listeners are named `{0}`: give each its own name")]
+    DuplicateName(String),
+    /// A server that was given no address.
+    #[error("no address to listen on: name one with .bind(\"127.0.0.1:3000\")")]
+    NoListener,
+    /// `workers(0)`.
+    #[error("0 workers cannot serve: ask for at least 1")]
+    NoWorkers,
+    /// More workers than slots.
+    #[error("{asked} workers are more than the {limit} that one cluster can have")]
+    TooManyWorkers {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there can be.
+        limit: usize,
+    },
+    /// The limit of open descriptors is too low for so many workers.
+    #[error(
+        "{workers} workers need {needed} descriptors in the primary and the limit is {limit}: \
+         raise it (ulimit -n, LimitNOFILE=) or ask for fewer workers"
+    )]
+    Descriptors {
+        /// How many workers were asked for.
+        workers: usize,
+        /// Descriptors that the primary would have open.
+        needed: u64,
+        /// The soft limit, RLIMIT_NOFILE.
+        limit: u64,
+    },
+    /// A variable of the environment has a value that means nothing.
+    #[error("the environment says {name}={value}, which is {why}")]
+    Environment {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Threads run in the process that is to fork.
+    #[error(
+        "cannot fork with other threads running: {0}; start them in the worker, or use `.await` in an async main, \
+         where each worker is this program executed again"
+    )]
+    Threads(String),
+    /// Tokio has been used in the process that is to fork.
+    #[error(
+        "cannot fork after Tokio has been used in this process (a runtime was made before run(), even if it was dropped): \
+         make what needs a runtime in serve_with or in the worker, or use `.await` in an async main"
+    )]
+    TokioUsed,
+    /// `run()` or `join()` inside a runtime.
+    #[error(
+        "run() and join() block and fork, and cannot be called inside a Tokio runtime: use `.await` there"
+    )]
+    InsideRuntime,
+    /// `.await` with a runtime of the builder's.
+    #[error(
+        "runtime(..) has no effect with `.await`, where the runtime of main serves: remove it, or use run() in a plain main"
+    )]
+    RuntimeWithAwait,
+    /// A second cluster in the same program.
+    #[error("this program already runs a cluster; a process can be the primary of one only")]
+    SecondCluster,
+    /// A worker runs another cluster than its primary started.
+    #[error("this worker's main builds another cluster than its primary: {0}")]
+    Mismatch(String),
+    /// The primary that started this process speaks another protocol, or is gone.
+    #[error("cannot join the primary: {0}")]
+    Attach(io::Error),
+    /// `/proc` does not tell what a fork needs to know.
+    #[error("cannot read /proc: {0}; mount it (mount -t proc proc /proc)")]
+    Proc(io::Error),
+    /// A system call that a cluster cannot do without failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    fn kind(&self) -> io::ErrorKind {
+        match self {
+            StartError::AddressInUse { .. } => io::ErrorKind::AddrInUse,
+            StartError::Privileged { .. } => io::ErrorKind::PermissionDenied,
+            StartError::Address { source, .. }
+            | StartError::Bind { source, .. }
+            | StartError::Attach(source)
+            | StartError::Proc(source)
+            | StartError::System { source, .. } => source.kind(),
+            StartError::BoundInMain { .. }
+            | StartError::DuplicateName(_)
+            | StartError::NoListener
+            | StartError::NoWorkers
+            | StartError::TooManyWorkers { .. }
+            | StartError::Descriptors { .. }
+            | StartError::Environment { .. }
+            | StartError::RuntimeWithAwait => io::ErrorKind::InvalidInput,
+            StartError::Threads(_)
+            | StartError::TokioUsed
+            | StartError::InsideRuntime
+            | StartError::SecondCluster
+            | StartError::Mismatch(_) => io::ErrorKind::Unsupported,
+        }
+    }
+
+    /// For `map_err` on a system call: what was tried.
+    pub(crate) fn system<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> StartError {
+        move |source| StartError::System { what, source: source.into() }
+    }
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<StartError> for io::Error {
+    fn from(err: StartError) -> Self {
+        io::Error::new(err.kind(), err)
+    }
+}
+
+/// Why a worker cannot have an acceptor.
+///
+/// # Example
+/// ```no_run
+/// # use cluster_core::{AcceptError, Cluster};
+/// Cluster::builder().bind("echo", "127.0.0.1:7000").worker(|worker| async move {
+///     let wrong = worker.acceptor("ehco");
+///     assert!(matches!(wrong, Err(AcceptError::UnknownListener { .. })));
+///     Ok(())
+/// });
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The cluster has no listener of that name.
+    #[error("no listener is named `{asked}`; there are: {known}")]
+    UnknownListener {
+        /// The name that was asked for.
+        asked: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// The socket could not be given to the runtime.
+    #[error("cannot wait for connections on `{listener}`: {source}")]
+    Socket {
+        /// The listener's name.
+        listener: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,65 @@
+//! The frameworks' traits for the core's types: `Worker` as an argument of a handler.
+use std::fmt;
+
+use crate::worker::{Worker, try_worker};
+
+/// A handler asked for the worker outside of one: in a test that did not lend it `testing::worker()`.
+#[derive(Debug)]
+pub struct NoWorker(());
+
+impl fmt::Display for NoWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this handler runs outside a worker; in a test, call cluster_core::testing::worker() first",
+        )
+    }
+}
+
+impl std::error::Error for NoWorker {}
+
+#[cfg(feature = "axum")]
+mod axum {
+    use axum_core::extract::FromRequestParts;
+    use axum_core::response::{IntoResponse, Response};
+    use http::StatusCode;
+    use http::request::Parts;
+
+    use super::{NoWorker, Worker, try_worker};
+
+    impl<S: Send + Sync> FromRequestParts<S> for Worker {
+        type Rejection = NoWorker;
+
+        async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoWorker> {
+            parts.extensions.get::<Worker>().cloned().or_else(try_worker).ok_or(NoWorker(()))
+        }
+    }
+
+    impl IntoResponse for NoWorker {
+        fn into_response(self) -> Response {
+            (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+        }
+    }
+}
+
+#[cfg(feature = "actix")]
+mod actix {
+    use std::future::{Ready, ready};
+
+    use actix_web::dev::Payload;
+    use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
+
+    use super::{NoWorker, Worker, try_worker};
+
+    impl FromRequest for Worker {
+        type Error = actix_web::Error;
+        type Future = Ready<Result<Self, actix_web::Error>>;
+
+        fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+            let lent = request.extensions().get::<Worker>().cloned();
+            ready(lent.or_else(try_worker).ok_or_else(|| NoWorker(()).into()))
+        }
+    }
+
+    /// Answers 500: the default of the trait.
+    impl ResponseError for NoWorker {}
+}

@@ -1,0 +1,231 @@
+//! The control protocol between the primary and what it starts: packets, one per message.
+//!
+//! A socket's life: the newcomer says [`Hello`](ToPrimary::Hello), the primary has put a [`Welcome`] in the
+//! socket before the newcomer was born, and from then on both speak the enums below.
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ipc::codec;
+use crate::sys::channel;
+
+/// Grows with every change of the types in this file.
+pub(crate) const PROTOCOL: u32 = 1;
+/// No packet is longer.
+pub(crate) const MAX_PACKET: usize = 32 * 1024;
+/// A command or an event with no text in it; small enough for a stack.
+pub(crate) const SMALL_PACKET: usize = 256;
+/// Longer texts are cut.
+const MAX_TEXT: usize = 4 * 1024;
+
+/// What a newcomer is told first. With it come, in this order: the page and both ends of its stderr (a
+/// worker's), then the sockets.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub(crate) struct Welcome {
+    /// First, so that it is read even where the rest has changed.
+    pub(crate) protocol: u32,
+    pub(crate) id: u64,
+    pub(crate) slot: u16,
+    pub(crate) slots: u16,
+    pub(crate) generation: u64,
+    pub(crate) sockets: Vec<SocketName>,
+}
+
+/// A listening socket as all processes of the cluster know it.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) struct SocketName {
+    /// The address as `main` wrote it.
+    pub(crate) written: String,
+    /// Which occurrence of it.
+    pub(crate) nth: u32,
+    /// The real address.
+    pub(crate) addr: SocketAddr,
+}
+
+/// From the primary to a worker.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum ToWorker {
+    /// Stop taking connections, finish what is open, leave. Where the cluster ends, take what is queued
+    /// first and close the queue: clients are then refused at once and do not wait for nothing.
+    Drain { close_queue: bool },
+    /// End yourself and your group now.
+    Kill,
+}
+
+/// From a worker to the primary.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum ToPrimary {
+    /// First word of a newcomer; the kernel adds its pid.
+    Hello { protocol: u32 },
+    /// Its sentinel watches, and relays its standard error.
+    Online,
+    /// It serves.
+    Ready,
+    /// It drains of its own accord: told by a signal, or retired.
+    Draining,
+    /// Its program ended, with this error if there is one; it is about to leave.
+    Finished { error: Option<String> },
+    /// Its program never came so far as to serve.
+    BootFailed { error: String },
+}
+
+/// From the primary to a fork server.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum ToForkServer {
+    /// Fork a worker that takes the descriptor of this packet as its control socket.
+    Fork { id: u64 },
+}
+
+/// From a fork server to the primary.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum FromForkServer {
+    Hello {
+        protocol: u32,
+    },
+    /// The worker lives; with this packet comes its pidfd.
+    Born {
+        id: u64,
+        pid: i32,
+    },
+    /// It could not be forked.
+    Stillborn {
+        id: u64,
+        error: String,
+    },
+}
+
+/// Sends one message and descriptors; waits where the peer does not read.
+pub(crate) fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut buf = [0; MAX_PACKET];
+    let bytes = codec::encode(message, &mut buf).map_err(io::Error::other)?;
+    channel::send(socket, bytes, fds).map_err(io::Error::from)
+}
+
+/// Sends one small message without allocating; never waits.
+pub(crate) fn try_send<T: Serialize>(socket: BorrowedFd<'_>, message: &T) -> io::Result<()> {
+    let mut buf = [0; SMALL_PACKET];
+    let bytes = codec::encode(message, &mut buf).map_err(io::Error::other)?;
+    channel::try_send(socket, bytes, &[]).map_err(io::Error::from)
+}
+
+/// Sends one message with descriptors; never waits.
+pub(crate) fn try_send_with<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut buf = [0; MAX_PACKET];
+    let bytes = codec::encode(message, &mut buf).map_err(io::Error::other)?;
+    channel::try_send(socket, bytes, fds).map_err(io::Error::from)
+}
+
+/// A message as it came in.
+pub(crate) struct Received<T> {
+    pub(crate) message: T,
+    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) pid: Option<i32>,
+}
+
+/// Receives one message. `None` is the end of the stream; bytes that are no message are `InvalidData`.
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    wait: bool,
+) -> io::Result<Option<Received<T>>> {
+    let mut buf = vec![0; MAX_PACKET];
+    let packet = match channel::receive(socket, &mut buf, wait) {
+        Err(Errno::EMSGSIZE) => return Err(invalid("a packet was cut")),
+        // The peer left with packets of ours unread.
+        Err(Errno::ECONNRESET) => return Ok(None),
+        other => other?,
+    };
+    if packet.len == 0 {
+        return Ok(None);
+    }
+    let message = codec::decode(&buf[..packet.len]).map_err(invalid)?;
+    Ok(Some(Received { message, fds: packet.fds, pid: packet.pid }))
+}
+
+/// Receives one command without allocating; for the sentinel.
+pub(crate) fn receive_command(socket: BorrowedFd<'_>) -> io::Result<Option<ToWorker>> {
+    let mut buf = [0; SMALL_PACKET];
+    match channel::receive_plain(socket, &mut buf) {
+        Ok(0) | Err(Errno::ECONNRESET) => Ok(None),
+        Ok(len) => codec::decode(&buf[..len]).map(Some).map_err(invalid),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Greets the primary and waits for its welcome.
+pub(crate) fn greet<T: Serialize>(socket: &OwnedFd, hello: &T) -> io::Result<(Welcome, Vec<OwnedFd>)> {
+    send(socket.as_fd(), hello, &[])?;
+    let received = receive::<Welcome>(socket.as_fd(), true)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "it is gone"))?;
+    if received.message.protocol != PROTOCOL {
+        return Err(invalid(format!(
+            "it speaks protocol {}, this program {PROTOCOL}",
+            received.message.protocol
+        )));
+    }
+    Ok((received.message, received.fds))
+}
+
+/// A text that fits into a packet.
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
+    let mut text = error.to_string();
+    let end = (0..=MAX_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text.truncate(end);
+    text
+}
+
+fn invalid(err: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_side_says_the_other_hears() {
+        let (ours, theirs) = channel::pair().unwrap();
+        send(theirs.as_fd(), &ToPrimary::Hello { protocol: PROTOCOL }, &[]).unwrap();
+        let heard = receive::<ToPrimary>(ours.as_fd(), true).unwrap().unwrap();
+        assert_eq!(heard.message, ToPrimary::Hello { protocol: PROTOCOL });
+        assert_eq!(heard.pid, Some(std::process::id() as i32), "the kernel vouches for the sender");
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_an_error_and_end_nothing() {
+        let (ours, theirs) = channel::pair().unwrap();
+        for garbage in [&[0xff; 40][..], &[2, 0, 0, 0], &[250], &[1; SMALL_PACKET + 9]] {
+            channel::send(theirs.as_fd(), garbage, &[]).unwrap();
+            let err = receive::<ToPrimary>(ours.as_fd(), true).map(|heard| heard.map(|heard| heard.message));
+            assert_eq!(err.unwrap_err().kind(), io::ErrorKind::InvalidData, "{garbage:?}");
+        }
+        send(theirs.as_fd(), &ToPrimary::Ready, &[]).unwrap();
+        assert_eq!(receive::<ToPrimary>(ours.as_fd(), true).unwrap().unwrap().message, ToPrimary::Ready);
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_no_message() {
+        let (ours, theirs) = channel::pair().unwrap();
+        drop(theirs);
+        assert!(receive::<ToPrimary>(ours.as_fd(), true).unwrap().is_none());
+        assert!(receive_command(ours.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let cut = text("ä".repeat(MAX_TEXT));
+        assert!(cut.len() <= MAX_TEXT && cut.chars().all(|c| c == 'ä'));
+        assert_eq!(text("short"), "short");
+    }
+}

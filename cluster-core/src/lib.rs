@@ -1,0 +1,97 @@
+//! Several worker processes on one port: forked or executed, supervised, restarted.
+//!
+//! This is the core of `cluster-axum` and `cluster-actix`, and enough for a server without a framework.
+//!
+//! # The processes
+//! A *primary* supervises and owns the listening sockets. *Workers* run the application, each on a Tokio
+//! runtime of its own, and share the sockets' accept queues. With [`Ready::run`] in a plain `main` workers are
+//! forked, by a *fork server* that never touches Tokio; with `.await` in an async `main` each worker is this
+//! program executed again.
+//!
+//! # A server
+//! ```no_run
+//! use cluster_core::Cluster;
+//! use tokio::io::AsyncWriteExt;
+//!
+//! fn main() -> Result<(), cluster_core::Error> {
+//!     Cluster::builder()
+//!         .bind("hello", "127.0.0.1:7000")
+//!         .worker(|worker| async move {
+//!             let mut acceptor = worker.acceptor("hello")?;
+//!             while let Some(mut connection) = acceptor.accept().await {
+//!                 worker.spawn(async move { connection.write_all(b"hello\n").await });
+//!             }
+//!             Ok(())
+//!         })
+//!         .run()
+//! }
+//! ```
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "cluster-core runs on Linux only for now: it is built on pidfds, subreapers and sealed shared memory."
+);
+
+// What the user holds.
+mod builder;
+mod cluster;
+mod config;
+mod error;
+mod role;
+mod worker;
+
+// How it works: who lives, who serves, what they say.
+mod birth;
+mod conn;
+mod event;
+mod ipc;
+mod life;
+mod scoreboard;
+mod supervise;
+mod sys;
+
+#[cfg(any(feature = "axum", feature = "actix"))]
+mod extract;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use builder::{Builder, Cluster};
+pub use cluster::{Ready, Running};
+pub use config::{Addr, Restart, Runtime};
+pub use conn::listen::bind_tcp;
+pub use conn::{Acceptor, Connection, OpenConnection};
+pub use error::{AcceptError, BoxError, Error, StartError};
+pub use role::{Role, is_primary, is_worker, role};
+pub use worker::{Draining, Slot, Worker, WorkerId, try_worker, worker};
+
+/// For the adapters; no promise is made about it.
+#[doc(hidden)]
+pub mod adapter {
+    use std::net::{SocketAddr, TcpListener};
+
+    pub use crate::conn::listen::{BACKLOG, BindKey, Reach};
+    #[cfg(any(feature = "axum", feature = "actix"))]
+    pub use crate::extract::NoWorker;
+    use crate::{Addr, StartError};
+
+    /// Binds at once, or takes the sockets from the primary.
+    pub fn bind(addr: &Addr, reach: Reach, backlog: i32) -> Result<(BindKey, Vec<TcpListener>), StartError> {
+        crate::conn::listen::bind(addr, reach, backlog)
+    }
+
+    /// The addresses of listeners.
+    pub fn addrs(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Builds the runtime that the user asked for.
+    pub fn build_runtime(runtime: &crate::Runtime) -> std::io::Result<tokio::runtime::Runtime> {
+        runtime.build()
+    }
+
+    /// Says something that somebody should know, where the cluster's events go.
+    pub fn warn(line: &str) {
+        crate::event::warn(line);
+    }
+}

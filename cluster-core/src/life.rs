@@ -1,0 +1,55 @@
+//! What a worker's sentinel and its runtime tell each other, without a lock: the runtime may be stuck.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::eventfd::EventFd;
+
+/// What the sentinel and the runtime tell each other: flags that only ever rise, and a bell each.
+pub(crate) struct Life {
+    /// For the runtime: it shall drain.
+    drain: AtomicBool,
+    /// For the runtime: the cluster ends, or its primary is gone; nobody will serve what is queued later.
+    close_queue: AtomicBool,
+    /// For the sentinel: a signal or `retire` asks for a drain.
+    pub(crate) leave: Arc<AtomicBool>,
+    /// For the sentinel: the program has ended.
+    finished: AtomicBool,
+    pub(crate) for_runtime: Arc<EventFd>,
+    pub(crate) for_sentinel: Arc<EventFd>,
+}
+
+impl Life {
+    pub(crate) fn new() -> nix::Result<Self> {
+        use nix::sys::eventfd::EfdFlags;
+        let bell = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        Ok(Self {
+            drain: AtomicBool::new(false),
+            close_queue: AtomicBool::new(false),
+            leave: Arc::new(AtomicBool::new(false)),
+            finished: AtomicBool::new(false),
+            for_runtime: Arc::new(bell()?),
+            for_sentinel: Arc::new(bell()?),
+        })
+    }
+
+    /// Tells the runtime to drain. Takes no lock: the runtime may be stuck.
+    pub(crate) fn drain(&self, close_queue: bool) {
+        self.close_queue.fetch_or(close_queue, Ordering::Release);
+        self.drain.store(true, Ordering::Release);
+        let _ = self.for_runtime.write(1);
+    }
+
+    pub(crate) fn closes_queue(&self) -> bool {
+        self.close_queue.load(Ordering::Acquire)
+    }
+
+    /// Tells the sentinel that the program has ended.
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        let _ = self.for_sentinel.write(1);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,201 @@
+//! The fork server as the primary sees it: requests go in, pidfds come out.
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use crate::birth::executable::{Executable, Execution};
+use crate::birth::forkserver::Started;
+use crate::conn::listen::ClusterSocket;
+use crate::event::Status;
+use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
+use crate::role::Role;
+use crate::supervise::driver::Note;
+use crate::supervise::input::Input;
+use crate::sys::{channel, process, readiness};
+use crate::worker::WorkerId;
+
+/// The driver's side: dropping it dismisses the fork server.
+pub(crate) struct Breeder {
+    pid: Pid,
+    pidfd: Arc<OwnedFd>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// A worker to fork; the socket is its end of the control line. At most one per slot waits.
+struct Request {
+    worker: WorkerId,
+    control: OwnedFd,
+}
+
+impl Breeder {
+    /// Attends a fork server that lives.
+    pub(crate) fn attend(started: Started, notes: mpsc::Sender<Note>) -> io::Result<Self> {
+        let Started { control, pid } = started;
+        let pidfd = Arc::new(process::pidfd_open(pid)?);
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let watch = Watch {
+            pid,
+            control: readiness::watch(control)?,
+            pidfd: readiness::watch(pidfd.clone())?,
+            asked: HashSet::new(),
+            notes,
+        };
+        tokio::spawn(watch.run(inbox));
+        Ok(Self { pid, pidfd, requests })
+    }
+
+    /// Executes the program as a fork server and attends it.
+    pub(crate) fn execute(
+        executable: &Executable,
+        sockets: &[ClusterSocket],
+        generation: u64,
+        notes: mpsc::Sender<Note>,
+    ) -> io::Result<Self> {
+        let (control, theirs) = channel::pair()?;
+        let welcome = Welcome {
+            protocol: PROTOCOL,
+            id: 0,
+            slot: 0,
+            slots: 0,
+            generation,
+            sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
+        };
+        let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
+        control::try_send_with(control.as_fd(), &welcome, &fds)?;
+        let execution =
+            Execution { role: Role::ForkServer, control: theirs, stderr: None, defaults: Vec::new() };
+        let pid = executable.execute(execution)?;
+        Self::attend(Started { control, pid }, notes)
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Asks for a worker; it is told as `Born` or `Stillborn`.
+    pub(crate) fn ask(&self, worker: WorkerId, control: OwnedFd) {
+        // If nobody takes it the fork server is gone, and that has been or will be told.
+        let _ = self.requests.send(Request { worker, control });
+    }
+
+    pub(crate) fn kill(&self) {
+        let _ = process::pidfd_kill(self.pidfd.as_fd(), Signal::SIGKILL);
+    }
+
+    /// Ends it: it leaves when its line closes, or is killed where it cannot.
+    pub(crate) fn dismiss(self) {
+        // It holds nothing that a kill could harm; stopped, it would not see its line close.
+        self.kill();
+    }
+}
+
+/// The task that follows one fork server.
+struct Watch {
+    pid: Pid,
+    control: AsyncFd<OwnedFd>,
+    pidfd: AsyncFd<Arc<OwnedFd>>,
+    /// Requests without an answer yet.
+    asked: HashSet<u64>,
+    notes: mpsc::Sender<Note>,
+}
+
+impl Watch {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        loop {
+            tokio::select! {
+                _ = self.pidfd.readable() => break,
+                ready = self.control.readable() => {
+                    let Ok(mut ready) = ready else { break };
+                    match control::receive::<FromForkServer>(self.control.get_ref().as_fd(), false) {
+                        Ok(Some(received)) => {
+                            drop(ready);
+                            if !self.take(received).await {
+                                break;
+                            }
+                        }
+                        Err(err) if err.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+                request = requests.recv() => match request {
+                    Some(request) => self.ask(request).await,
+                    None => break,
+                },
+            }
+        }
+        self.bury(requests).await;
+    }
+
+    async fn ask(&mut self, Request { worker, control }: Request) {
+        let message = ToForkServer::Fork { id: worker.0 };
+        match control::try_send_with(self.control.get_ref().as_fd(), &message, &[control.as_fd()]) {
+            Ok(()) => {
+                self.asked.insert(worker.0);
+            }
+            Err(err) => {
+                self.tell(Input::Stillborn { worker, error: format!("cannot ask the fork server: {err}") })
+                    .await
+            }
+        }
+    }
+
+    /// Answers whether the fork server can be trusted any further.
+    async fn take(&mut self, received: control::Received<FromForkServer>) -> bool {
+        match received.message {
+            FromForkServer::Hello { protocol } => {
+                let known = protocol == PROTOCOL && received.pid == Some(self.pid.as_raw());
+                if known {
+                    self.tell(Input::ForkServerUp { pid: self.pid.as_raw() as u32 }).await;
+                }
+                known
+            }
+            FromForkServer::Born { id, pid } => {
+                let (known, pidfd) = (self.asked.remove(&id), received.fds.into_iter().next());
+                let Some(pidfd) = pidfd.filter(|_| known) else { return false };
+                let born = Note::Born { worker: WorkerId(id), pid: Pid::from_raw(pid), pidfd };
+                let _ = self.notes.send(born).await;
+                true
+            }
+            FromForkServer::Stillborn { id, error } => {
+                if self.asked.remove(&id) {
+                    self.tell(Input::Stillborn { worker: WorkerId(id), error }).await;
+                }
+                true
+            }
+        }
+    }
+
+    async fn tell(&self, input: Input) {
+        let _ = self.notes.send(Note::Input(input)).await;
+    }
+
+    /// It is gone, or beyond trust: what it had answered counts, what it had not is stillborn.
+    async fn bury(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let _ = process::pidfd_kill(self.pidfd.get_ref().as_fd(), Signal::SIGKILL);
+        let _ = self.pidfd.readable().await.map(drop);
+        while let Ok(Some(received)) =
+            control::receive::<FromForkServer>(self.control.get_ref().as_fd(), false)
+        {
+            if !self.take(received).await {
+                break;
+            }
+        }
+        let status = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
+        let why = status.map_or_else(|| "it is gone".to_owned(), |status| Status(status).to_string());
+        requests.close();
+        while let Ok(request) = requests.try_recv() {
+            self.asked.insert(request.worker.0);
+        }
+        for id in std::mem::take(&mut self.asked) {
+            let error = format!("the fork server was lost ({why})");
+            self.tell(Input::Stillborn { worker: WorkerId(id), error }).await;
+        }
+        let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, why }).await;
+    }
+}

@@ -1,0 +1,98 @@
+//! One worker in the pool: what it goes through, and why it ended.
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use crate::event::{ExitReason, Status};
+use crate::worker::Slot;
+
+/// A worker ends itself at its drain deadline; the primary does it this much later if it has not.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// A worker that has been asked for and has not ended. It may have lost its slot to a successor.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) slot: Slot,
+    pub(crate) pid: u32,
+    pub(crate) asked: Instant,
+    pub(crate) phase: Phase,
+    /// What it said of its own end.
+    pub(crate) last_word: Option<LastWord>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Asked of the nursery.
+    Forking {
+        until: Instant,
+    },
+    /// A process, not ready yet.
+    Booting {
+        until: Instant,
+    },
+    Serving,
+    /// Told to leave, or leaving of its own accord.
+    Draining {
+        until: Instant,
+    },
+    /// Its program has ended; only the process has still to.
+    Leaving {
+        until: Instant,
+    },
+    /// Killed for this; its end will be told.
+    Killed(Killed),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Killed {
+    Boot,
+    Drain,
+    Leave,
+    Stop,
+    Garbled,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum LastWord {
+    BootFailed(String),
+    Finished { error: Option<String>, drained: bool },
+}
+
+impl Phase {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Phase::Forking { until }
+            | Phase::Booting { until }
+            | Phase::Draining { until }
+            | Phase::Leaving { until } => Some(*until),
+            Phase::Serving | Phase::Killed(_) => None,
+        }
+    }
+}
+
+impl Member {
+    /// Why it ended, by what it went through, what it said and how the process ended.
+    pub(crate) fn reason(&self, now: Instant, status: ExitStatus) -> ExitReason {
+        let crashed_or = |fine: ExitReason| if status.success() { fine } else { ExitReason::Crashed };
+        match self.phase {
+            Phase::Killed(Killed::Boot) => ExitReason::BootTimeout,
+            Phase::Killed(Killed::Drain | Killed::Leave) => ExitReason::DrainTimeout,
+            Phase::Killed(Killed::Stop) => ExitReason::Stopped,
+            Phase::Killed(Killed::Garbled) => ExitReason::Garbled,
+            Phase::Forking { .. } | Phase::Booting { .. } => {
+                ExitReason::BootFailed(format!("it ended before it was ready ({})", Status(status)))
+            }
+            Phase::Serving => crashed_or(ExitReason::Finished),
+            // Its own sentinel kills it at the deadline, a moment before we would.
+            Phase::Draining { until } if now + DRAIN_GRACE >= until && !status.success() => {
+                ExitReason::DrainTimeout
+            }
+            Phase::Draining { .. } => crashed_or(ExitReason::Stopped),
+            Phase::Leaving { .. } => match &self.last_word {
+                Some(LastWord::BootFailed(error)) => ExitReason::BootFailed(error.clone()),
+                Some(LastWord::Finished { drained: true, error: None }) => ExitReason::Stopped,
+                Some(LastWord::Finished { drained: false, error: None }) => crashed_or(ExitReason::Finished),
+                Some(LastWord::Finished { error: Some(_), .. }) | None => ExitReason::Crashed,
+            },
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Control path: who lives. `pool` decides, without I/O, clock or Tokio; `driver` acts.
+pub(crate) mod announce;
+mod breeder;
+pub(crate) mod driver;
+mod input;
+mod member;
+mod nursery;
+mod orphans;
+mod peer;
+mod pool;
+mod restart;

@@ -1,0 +1,119 @@
+//! Children of the primary that it did not start: what workers left behind.
+//!
+//! The primary is a subreaper (prctl(2)), so a worker's orphans become its children, and would stay zombies.
+//! Children that the user's code started are not touched: that code waits for them itself.
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::killpg;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use crate::birth::forkserver::PROCESS_NAME;
+
+/// As the first process of a container we reap everybody, this long after we first saw them dead: until
+/// then it may be a child that somebody waits for.
+const PATIENCE_OF_PID_1: Duration = Duration::from_secs(30);
+/// Groups of past workers that are remembered at the most.
+const PAST_GROUPS: usize = 4096;
+
+pub(crate) struct Orphans {
+    /// Groups of workers that have ended but may have left processes.
+    past: VecDeque<Pid>,
+    /// Unknown zombies, since when (as PID 1).
+    unknown: HashMap<Pid, Instant>,
+    own_pid: Pid,
+}
+
+/// What `/proc/PID/stat` says of a child.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    name: String,
+    zombie: bool,
+    group: Pid,
+    session: Pid,
+}
+
+impl Orphans {
+    pub(crate) fn new() -> Self {
+        Self { past: VecDeque::new(), unknown: HashMap::new(), own_pid: nix::unistd::getpid() }
+    }
+
+    /// A worker's process has been reaped.
+    pub(crate) fn worker_ended(&mut self, pid: Pid) {
+        self.past.retain(|group| killpg(*group, None).is_ok());
+        self.past.push_back(pid);
+        if self.past.len() > PAST_GROUPS {
+            self.past.pop_front();
+        }
+    }
+
+    /// Reaps zombies that workers left. `ours` are the processes that somebody else in here reaps. Answers
+    /// with the time of the next look, if one is due without a signal.
+    pub(crate) fn reap(&mut self, now: Instant, ours: &dyn Fn(Pid) -> bool) -> Option<Instant> {
+        let mut seen = HashMap::new();
+        for pid in children().into_iter().filter(|pid| !ours(*pid)) {
+            let Some(stat) = stat(pid).filter(|stat| stat.zombie) else { continue };
+            let of_a_worker = |group: Pid| ours(group) || self.past.contains(&group);
+            // A fork server killed in the middle of a fork leaves the process in between.
+            let left_behind =
+                of_a_worker(stat.group) || of_a_worker(stat.session) || stat.name == PROCESS_NAME;
+            let since = *self.unknown.get(&pid).unwrap_or(&now);
+            if left_behind || (self.own_pid.as_raw() == 1 && now - since >= PATIENCE_OF_PID_1) {
+                let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+            } else if self.own_pid.as_raw() == 1 {
+                seen.insert(pid, since);
+            }
+        }
+        self.unknown = seen;
+        self.unknown.values().min().map(|since| *since + PATIENCE_OF_PID_1)
+    }
+}
+
+/// All children, whichever of our threads is their parent.
+fn children() -> Vec<Pid> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()
+        })
+        .map(Pid::from_raw)
+        .collect()
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
+    Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+impl Stat {
+    /// `PID (NAME) STATE PPID PGRP SESSION ..`; the name may itself hold parentheses and blanks (proc(5)).
+    fn parse(line: &str) -> Option<Self> {
+        let (start, end) = (line.find('(')?, line.rfind(')')?);
+        let mut fields = line.get(end + 1..)?.split_ascii_whitespace();
+        let state = fields.next()?;
+        let mut pid = |skip| fields.nth(skip)?.parse().ok().map(Pid::from_raw);
+        let (group, session) = (pid(1)?, pid(0)?);
+        Some(Self { name: line.get(start + 1..end)?.to_owned(), zombie: state == "Z", group, session })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse() {
+        let stat = Stat::parse("42 (a) Z (b) Z 7 43 44 0 -1 4228").unwrap();
+        let expected = Stat {
+            name: "a) Z (b".into(),
+            zombie: true,
+            group: Pid::from_raw(43),
+            session: Pid::from_raw(44),
+        };
+        assert_eq!(stat, expected);
+        assert_eq!(Stat::parse("garbage"), None);
+        assert_eq!(Stat::parse(")("), None);
+    }
+}

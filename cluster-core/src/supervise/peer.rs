@@ -1,0 +1,268 @@
+//! A worker as the primary sees it: its line, its page, its process.
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use crate::conn::listen::ClusterSocket;
+use crate::error::StartError;
+use crate::event::last_lines;
+use crate::ipc::control::{self, PROTOCOL, ToPrimary, ToWorker, Welcome};
+use crate::scoreboard::Page;
+use crate::supervise::driver::Note;
+use crate::supervise::input::Input;
+use crate::sys::page::Mapped;
+use crate::sys::{channel, descriptors, process, readiness};
+use crate::worker::{Slot, WorkerId};
+
+/// What the primary holds of one worker, from before its birth to after its end.
+pub(crate) struct Peer {
+    control: Arc<OwnedFd>,
+    page: Arc<Mapped<Page>>,
+    stderr: Option<OwnedFd>,
+    process: Option<Process>,
+}
+
+/// The worker's process.
+#[derive(Clone)]
+struct Process {
+    pid: Pid,
+    pidfd: Arc<OwnedFd>,
+}
+
+/// The other side's part, for whoever makes the worker.
+pub(crate) struct Newcomer {
+    pub(crate) control: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Who the newcomer is to be.
+pub(crate) struct Place {
+    pub(crate) worker: WorkerId,
+    pub(crate) slot: Slot,
+    pub(crate) slots: u16,
+    pub(crate) generation: u64,
+}
+
+impl Peer {
+    /// Makes both sides of a worker that is not born yet; its welcome waits in its socket.
+    pub(crate) fn prepare(place: &Place, sockets: &[ClusterSocket]) -> Result<(Self, Newcomer), StartError> {
+        let system = StartError::system::<nix::Error>;
+        let (ours, theirs) = channel::pair().map_err(system("socketpair"))?;
+        let (page, page_fd) = Mapped::<Page>::create(c"cluster-worker").map_err(system("memfd_create"))?;
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
+        descriptors::set_nonblocking(read.as_fd()).map_err(system("fcntl"))?;
+        let real = io::stderr();
+        let mut fds = vec![page_fd.as_fd(), read.as_fd(), write.as_fd(), real.as_fd()];
+        let welcome = Welcome {
+            protocol: PROTOCOL,
+            id: place.worker.0,
+            slot: place.slot.0,
+            slots: place.slots,
+            generation: place.generation,
+            sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
+        };
+        fds.extend(sockets.iter().map(|socket| socket.listener.as_fd()));
+        control::try_send_with(ours.as_fd(), &welcome, &fds)
+            .map_err(StartError::system("cannot send the welcome"))?;
+        let peer = Self { control: Arc::new(ours), page: Arc::new(page), stderr: Some(read), process: None };
+        Ok((peer, Newcomer { control: theirs, stderr: write }))
+    }
+
+    /// The worker lives: follows it to its end. What it says and its exit are told to `notes`.
+    pub(crate) fn follow(
+        &mut self,
+        worker: WorkerId,
+        pid: Pid,
+        pidfd: OwnedFd,
+        relay_boot: bool,
+        notes: mpsc::Sender<Note>,
+    ) -> io::Result<()> {
+        let process = Process { pid, pidfd: Arc::new(pidfd) };
+        self.process = Some(process.clone());
+        let stderr = self.stderr.take().ok_or(io::ErrorKind::AlreadyExists)?;
+        let watch = Watch {
+            worker,
+            control: readiness::watch(self.control.clone())?,
+            pidfd: readiness::watch(process.pidfd.clone())?,
+            stderr: readiness::watch(stderr)?,
+            page: self.page.clone(),
+            process,
+            notes,
+            hears: true,
+            relays: relay_boot,
+        };
+        tokio::spawn(watch.run());
+        Ok(())
+    }
+
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    pub(crate) fn connections_open(&self) -> u64 {
+        self.page.connections_open()
+    }
+
+    pub(crate) fn drain(&self, close_queue: bool) {
+        // Full only where it has not read for long; its drain deadline holds all the same.
+        let _ = control::try_send(self.control.as_fd(), &ToWorker::Drain { close_queue });
+    }
+
+    pub(crate) fn kill(&self) {
+        // A root primary without CAP_KILL cannot kill a worker of another user: that does it itself.
+        let _ = control::try_send(self.control.as_fd(), &ToWorker::Kill);
+        if let Some(process) = &self.process {
+            let _ = killpg(process.pid, Signal::SIGKILL);
+            let _ = process::pidfd_kill(process.pidfd.as_fd(), Signal::SIGKILL);
+        }
+    }
+}
+
+/// The task that follows one worker.
+struct Watch {
+    worker: WorkerId,
+    control: AsyncFd<Arc<OwnedFd>>,
+    pidfd: AsyncFd<Arc<OwnedFd>>,
+    stderr: AsyncFd<OwnedFd>,
+    page: Arc<Mapped<Page>>,
+    process: Process,
+    notes: mpsc::Sender<Note>,
+    /// Its line is open and carries messages.
+    hears: bool,
+    /// Its sentinel does not run yet, so that its standard error is relayed here.
+    relays: bool,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                _ = self.pidfd.readable() => break,
+                ready = self.control.readable(), if self.hears => match ready {
+                    Ok(mut ready) => {
+                        let input = hear(self.worker, &self.control, self.process.pid);
+                        if let Heard::Nothing = input {
+                            ready.clear_ready();
+                        }
+                        self.take(input).await;
+                    }
+                    Err(_) => self.hears = false,
+                },
+                ready = self.stderr.readable(), if self.relays => match ready {
+                    Ok(mut ready) => match relay(&self.stderr, &self.page) {
+                        Ok(0) => self.relays = false,
+                        Ok(_) => {}
+                        Err(_) => ready.clear_ready(),
+                    },
+                    Err(_) => self.relays = false,
+                },
+            }
+        }
+        self.bury().await;
+    }
+
+    async fn take(&mut self, heard: Heard) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Online => self.relays = false,
+            Heard::Input(input) => self.tell(input).await,
+            Heard::End => self.hears = false,
+            Heard::Garbage => {
+                self.hears = false;
+                self.tell(Input::Garbled { worker: self.worker }).await;
+            }
+        }
+    }
+
+    async fn tell(&self, input: Input) {
+        // The driver outlives all its workers; if it is gone nobody cares.
+        let _ = self.notes.send(Note::Input(input)).await;
+    }
+
+    /// The process has ended: its group goes with it, all that it said is told, then its exit. A process
+    /// that has left the group may hold the sockets: they are read until they are empty, not until they
+    /// are closed.
+    async fn bury(mut self) {
+        let _ = killpg(self.process.pid, Signal::SIGKILL);
+        while self.hears {
+            match hear(self.worker, &self.control, self.process.pid) {
+                Heard::Nothing => break,
+                heard => self.take(heard).await,
+            }
+        }
+        write_if_room(&self.page.stderr_in_hand());
+        let mut left: usize = 1 << 20;
+        while left > 0 {
+            match relay(&self.stderr, &self.page) {
+                Ok(read @ 1..) => left = left.saturating_sub(read),
+                _ => break,
+            }
+        }
+        let status = match process::reap(self.process.pidfd.as_fd()) {
+            Ok(Some(status)) => status,
+            // Somebody else has reaped it: user code that waits for any child.
+            Ok(None) | Err(_) => ExitStatus::default(),
+        };
+        let last_stderr = last_lines(&self.page.stderr_tail());
+        self.tell(Input::Exited { worker: self.worker, status, last_stderr }).await;
+    }
+}
+
+/// One packet of a worker.
+enum Heard {
+    Nothing,
+    Online,
+    Input(Input),
+    End,
+    Garbage,
+}
+
+fn hear(worker: WorkerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
+    let received = match control::receive::<ToPrimary>(control.get_ref().as_fd(), false) {
+        Ok(Some(received)) => received,
+        Ok(None) => return Heard::End,
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+        Err(err) if err.kind() == io::ErrorKind::InvalidData => return Heard::Garbage,
+        Err(_) => return Heard::End,
+    };
+    // Only the process that we made speaks for the worker, not one that got hold of its socket.
+    if received.pid != Some(pid.as_raw()) {
+        return Heard::Garbage;
+    }
+    Heard::Input(match received.message {
+        ToPrimary::Hello { protocol } if protocol == PROTOCOL => Input::Time,
+        ToPrimary::Hello { .. } => return Heard::Garbage,
+        ToPrimary::Online => return Heard::Online,
+        ToPrimary::Ready => Input::Ready { worker },
+        ToPrimary::Draining => Input::Draining { worker },
+        ToPrimary::Finished { error } => Input::Finished { worker, error },
+        ToPrimary::BootFailed { error } => Input::BootFailed { worker, error },
+    })
+}
+
+/// Passes on one piece of a worker's standard error; waits neither to read nor to write.
+fn relay(from: &AsyncFd<OwnedFd>, page: &Page) -> io::Result<usize> {
+    let mut chunk = [0; 4096];
+    let read = nix::unistd::read(from.get_ref(), &mut chunk)?;
+    page.append_stderr(&chunk[..read]);
+    write_if_room(&chunk[..read]);
+    page.stderr_relayed(read);
+    Ok(read)
+}
+
+/// Writes to the real standard error what it takes without waiting: the primary never blocks on it.
+fn write_if_room(bytes: &[u8]) {
+    let real = io::stderr();
+    let mut room = [PollFd::new(real.as_fd(), PollFlags::POLLOUT)];
+    if let Ok(1..) = poll(&mut room, PollTimeout::ZERO) {
+        let _ = nix::unistd::write(real.as_fd(), bytes);
+    }
+}

@@ -1,0 +1,70 @@
+//! Shared memory in a sealed memfd, seen as one value of atomics.
+use std::ffi::CStr;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Types that two processes may share: any bit pattern is valid and all access is atomic.
+///
+/// # Safety
+/// The type has only atomic integers (and arrays of them) as fields, with `repr(C)`.
+pub(crate) unsafe trait Shared: Sync {}
+
+// SAFETY: `repr(C)`, atomic integers only (see its definition).
+unsafe impl Shared for crate::scoreboard::Page {}
+
+/// A mapping of one `T` shared between processes.
+pub(crate) struct Mapped<T: Shared> {
+    at: NonNull<T>,
+}
+
+// SAFETY: `T: Shared` is only atomics, and the mapping lives as long as this value.
+unsafe impl<T: Shared> Send for Mapped<T> {}
+// SAFETY: as above.
+unsafe impl<T: Shared> Sync for Mapped<T> {}
+
+impl<T: Shared> Mapped<T> {
+    const LEN: NonZeroUsize = NonZeroUsize::new(size_of::<T>()).expect("a shared type has a size");
+
+    /// Makes the memory, all zero, and seals its size: a peer that truncates it would kill its readers
+    /// with SIGBUS (memfd_create(2), "File sealing").
+    pub(crate) fn create(name: &CStr) -> nix::Result<(Self, OwnedFd)> {
+        let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        nix::unistd::ftruncate(&fd, Self::LEN.get() as i64)?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
+        Ok((Self::map(fd.as_fd())?, fd))
+    }
+
+    /// Maps memory that `create` made in another process.
+    pub(crate) fn map(fd: BorrowedFd<'_>) -> nix::Result<Self> {
+        if nix::sys::stat::fstat(fd)?.st_size != Self::LEN.get() as i64 {
+            return Err(nix::errno::Errno::EPROTO);
+        }
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice; the size was just checked.
+        let at = unsafe { mmap(None, Self::LEN, access, MapFlags::MAP_SHARED, fd, 0) }?;
+        Ok(Self { at: at.cast() })
+    }
+}
+
+impl<T: Shared> Deref for Mapped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: mapped, page-aligned, as long as T, and any bits are a valid T (`Shared`).
+        unsafe { self.at.as_ref() }
+    }
+}
+
+impl<T: Shared> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: ours alone; references to it cannot outlive this value.
+        let _ = unsafe { munmap(self.at.cast(), Self::LEN.get()) };
+    }
+}

@@ -1,0 +1,106 @@
+//! Processes by pidfd, and what a newborn sets up between fork and exec.
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
+
+use crate::sys::descriptors::{cloexec_all_from_3, place, set_cloexec};
+
+/// A descriptor for a process, closed on exec (pidfd_open(2)).
+pub(crate) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: a system call on two integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    // SAFETY: on success the kernel made the descriptor for us.
+    Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sends a signal to exactly this process (pidfd_send_signal(2)).
+pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: Signal) -> nix::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo makes the kernel fill it in as kill(2) does.
+    let done = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as libc::c_int, none, 0)
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Reaps the child behind a pidfd if it has ended.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> nix::Result<Option<ExitStatus>> {
+    // SAFETY: siginfo_t is plain data for which all zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: `info` outlives the call; P_PIDFD names a process, not memory.
+        let done = unsafe {
+            libc::waitid(
+                libc::P_PIDFD,
+                pidfd.as_raw_fd() as libc::id_t,
+                &mut info,
+                libc::WEXITED | libc::WNOHANG,
+            )
+        };
+        match Errno::result(done) {
+            Err(Errno::EINTR) => continue,
+            other => break other.map(drop)?,
+        }
+    }
+    // SAFETY: waitid has filled in the fields of a SIGCHLD, or left zero where nobody has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    // The wait(2) encoding that ExitStatus wants: code << 8, or the signal with 0x80 for a core dump.
+    let raw = match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    };
+    Ok(Some(ExitStatus::from_raw(raw)))
+}
+
+/// What crosses an exec besides 0, 1 and 2, and what the new process is from its first instruction.
+pub(crate) struct AcrossExec {
+    /// Descriptors that keep their number.
+    pub(crate) keep: Vec<OwnedFd>,
+    /// Its standard input and, where it has one of its own, its standard error.
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stderr: Option<OwnedFd>,
+    /// Leads a process group of its own.
+    pub(crate) own_group: bool,
+    /// Signals that stay blocked; all others are unblocked.
+    pub(crate) blocked: SigSet,
+    /// Is told by this signal that its parent is gone.
+    pub(crate) parent_death: Option<Signal>,
+}
+
+/// Adds `setup` to a command, to run between its fork and its exec.
+pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
+    let parent = nix::unistd::getpid();
+    let act = move || -> io::Result<()> {
+        if setup.own_group {
+            nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        }
+        place(std::os::fd::AsFd::as_fd(&setup.stdin), 0)?;
+        if let Some(stderr) = &setup.stderr {
+            place(std::os::fd::AsFd::as_fd(stderr), 2)?;
+        }
+        // BEFORE the kept ones are opened up: it takes them with the rest.
+        cloexec_all_from_3();
+        for fd in &setup.keep {
+            set_cloexec(std::os::fd::AsFd::as_fd(fd), false)?;
+        }
+        if let Some(signal) = setup.parent_death {
+            nix::sys::prctl::set_pdeathsig(signal)?;
+            if nix::unistd::getppid() != parent {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+        setup.blocked.thread_set_mask().map_err(io::Error::from)
+    };
+    // SAFETY: `act` makes system calls only: it takes no lock and allocates nothing.
+    unsafe { command.pre_exec(act) };
+}

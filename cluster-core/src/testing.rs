@@ -1,0 +1,51 @@
+//! For tests of programs that run as a cluster: [`Process`] runs one, [`worker()`] stands in for a worker.
+mod heard;
+mod process;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use heard::WorkerProcess;
+pub use process::{Process, Stopped};
+
+use crate::life::Life;
+use crate::worker::{Parts, Slot, Worker, WorkerId};
+
+thread_local! {
+    static FAKE: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// A worker for tests of one's own handlers: number 1, slot 0, of 1. It is what `worker()` and the
+/// extractor find on this thread from now on, so it serves `Router::oneshot` and `actix_web::test`.
+///
+/// # Panics
+/// Where the process is out of descriptors.
+///
+/// # Example
+/// ```
+/// let fake = cluster_core::testing::worker();
+/// assert_eq!(fake.id().0, 1);
+/// assert_eq!(cluster_core::worker().slot().0, 0);
+/// ```
+pub fn worker() -> Worker {
+    let worker = Worker::new(Parts {
+        id: WorkerId(1),
+        slot: Slot(0),
+        slots: 1,
+        generation: 1,
+        life: Arc::new(Life::new().expect("a test has descriptors left")),
+        lame_duck: Duration::ZERO,
+        wait_for_ready: false,
+        listeners: Vec::new(),
+        sockets: Vec::new(),
+        line: None,
+    });
+    FAKE.with(|fake| fake.replace(Some(worker.clone())));
+    worker
+}
+
+/// The fake of this thread, if a test has asked for one.
+pub(crate) fn fake_of_this_thread() -> Option<Worker> {
+    FAKE.with(|fake| fake.borrow().clone())
+}

@@ -1,0 +1,441 @@
+//! A worker from inside: the handle that the application holds.
+use std::future::Future;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
+
+use crate::conn::Acceptor;
+use crate::conn::listen::{BindKey, ClusterSocket};
+use crate::error::AcceptError;
+use crate::ipc::control::{self, ToPrimary};
+use crate::life::Life;
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
+use crate::sys::readiness;
+
+/// A stable place in the cluster, 0 to the number of workers - 1. A successor takes its predecessor's slot.
+///
+/// # Example
+/// ```
+/// assert_eq!(cluster_core::Slot(3).to_string(), "3");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u16);
+
+/// A worker's number, unique in the life of a cluster, growing from 1.
+///
+/// # Example
+/// ```
+/// assert!(cluster_core::WorkerId(2) > cluster_core::WorkerId(1));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u64);
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// This worker process. Cheap to clone; in a handler it is an extractor, elsewhere [`worker()`] gives it.
+///
+/// # Example
+/// ```no_run
+/// use cluster_core::Cluster;
+/// Cluster::builder().worker(|worker| async move {
+///     println!("worker {} in slot {} of {}", worker.id(), worker.slot(), worker.slots());
+///     worker.draining().await;
+///     Ok(())
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: WorkerId,
+    slot: Slot,
+    slots: usize,
+    generation: u64,
+    pid: u32,
+    life: Arc<Life>,
+    lame_duck: Duration,
+    wait_for_ready: bool,
+    ready: AtomicBool,
+    draining: CancellationToken,
+    lame_duck_over: CancellationToken,
+    tasks: TaskTracker,
+    listeners: Vec<(String, BindKey)>,
+    sockets: Vec<ClusterSocket>,
+    /// None in a fake.
+    line: Option<Line>,
+}
+
+/// What ties a worker to its primary.
+struct Line {
+    control: OwnedFd,
+    page: Arc<Mapped<Page>>,
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) id: WorkerId,
+    pub(crate) slot: Slot,
+    pub(crate) slots: usize,
+    pub(crate) generation: u64,
+    pub(crate) life: Arc<Life>,
+    pub(crate) lame_duck: Duration,
+    pub(crate) wait_for_ready: bool,
+    pub(crate) listeners: Vec<(String, BindKey)>,
+    pub(crate) sockets: Vec<ClusterSocket>,
+    pub(crate) line: Option<(OwnedFd, Arc<Mapped<Page>>)>,
+}
+
+static CURRENT: OnceLock<Worker> = OnceLock::new();
+
+/// This process's worker.
+///
+/// # Panics
+/// Outside a worker: in the primary, and in a program that has not started a cluster. [`try_worker`] asks.
+///
+/// # Example
+/// ```no_run
+/// async fn handler() -> String {
+///     format!("hello from worker {}", cluster_core::worker().id())
+/// }
+/// ```
+pub fn worker() -> Worker {
+    try_worker().expect(
+        "cluster_core::worker() was called outside a worker: it works in what a worker runs \
+         (handlers, serve_with, the worker program); elsewhere ask try_worker() or is_worker()",
+    )
+}
+
+/// This process's worker, if it is one.
+///
+/// # Example
+/// ```
+/// assert!(cluster_core::try_worker().is_none());
+/// ```
+pub fn try_worker() -> Option<Worker> {
+    #[cfg(feature = "testing")]
+    if let Some(fake) = crate::testing::fake_of_this_thread() {
+        return Some(fake);
+    }
+    CURRENT.get().cloned()
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                id: parts.id,
+                slot: parts.slot,
+                slots: parts.slots,
+                generation: parts.generation,
+                pid: std::process::id(),
+                life: parts.life,
+                lame_duck: parts.lame_duck,
+                wait_for_ready: parts.wait_for_ready,
+                ready: AtomicBool::new(false),
+                draining: CancellationToken::new(),
+                lame_duck_over: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+                listeners: parts.listeners,
+                sockets: parts.sockets,
+                line: parts.line.map(|(control, page)| Line { control, page }),
+            }),
+        }
+    }
+
+    /// Makes it the answer of `worker()` in this process.
+    pub(crate) fn install(&self) {
+        let _ = CURRENT.set(self.clone());
+    }
+
+    /// Its number, which no other worker of this cluster ever has.
+    ///
+    /// # Example
+    /// ```no_run
+    /// println!("{}", cluster_core::worker().id());
+    /// ```
+    pub fn id(&self) -> WorkerId {
+        self.inner.id
+    }
+
+    /// Its place, which its successor takes over.
+    ///
+    /// # Example
+    /// ```no_run
+    /// println!("{}", cluster_core::worker().slot());
+    /// ```
+    pub fn slot(&self) -> Slot {
+        self.inner.slot
+    }
+
+    /// Its process id.
+    ///
+    /// # Example
+    /// ```no_run
+    /// assert_eq!(cluster_core::worker().pid(), std::process::id());
+    /// ```
+    pub fn pid(&self) -> u32 {
+        self.inner.pid
+    }
+
+    /// Which run of `main` its code is from; a reload makes the next. Grows from 1.
+    ///
+    /// # Example
+    /// ```no_run
+    /// println!("{}", cluster_core::worker().generation());
+    /// ```
+    pub fn generation(&self) -> u64 {
+        self.inner.generation
+    }
+
+    /// How many workers there are meant to be: divide pools and limits by it.
+    ///
+    /// # Example
+    /// ```no_run
+    /// let connections_to_the_database = 100 / cluster_core::worker().slots();
+    /// ```
+    pub fn slots(&self) -> usize {
+        self.inner.slots
+    }
+
+    /// Says that this worker is ready to serve, where the builder was told to
+    /// [`wait_for_ready`](crate::Builder::wait_for_ready). Otherwise it is ready once it listens. Calls
+    /// after the first do nothing.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use cluster_core::Cluster;
+    /// Cluster::builder().wait_for_ready().worker(|worker| async move {
+    ///     // fill caches ...
+    ///     worker.ready();
+    ///     worker.draining().await;
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn ready(&self) {
+        if self.inner.ready.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(line) = &self.inner.line {
+            // A primary that is gone needs no word; the sentinel sees it leave.
+            let _ = control::try_send(line.control.as_fd(), &ToPrimary::Ready);
+        }
+    }
+
+    /// Ready, unless it is for the application to say so.
+    pub(crate) fn listening(&self) {
+        if !self.inner.wait_for_ready {
+            self.ready();
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.inner.ready.load(Ordering::Acquire)
+    }
+
+    /// Drains, leaves and is replaced. Returns at once.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let cache_is_beyond_repair = true;
+    /// if cache_is_beyond_repair {
+    ///     cluster_core::worker().retire();
+    /// }
+    /// ```
+    pub fn retire(&self) {
+        self.inner.life.leave.store(true, Ordering::Release);
+        let _ = self.inner.life.for_sentinel.write(1);
+    }
+
+    /// Resolves when this worker is to leave: finish what is open, take nothing new.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn next_job() {}
+    /// # async fn work() {
+    /// let mut draining = cluster_core::worker().draining();
+    /// loop {
+    ///     tokio::select! {
+    ///         _ = &mut draining => break,
+    ///         _ = next_job() => {}
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn draining(&self) -> Draining {
+        Draining { cancelled: Box::pin(self.inner.draining.clone().cancelled_owned()) }
+    }
+
+    /// Whether this worker is to leave.
+    ///
+    /// # Example
+    /// ```no_run
+    /// if cluster_core::worker().is_draining() {
+    ///     // answer 503 to a health check
+    /// }
+    /// ```
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    /// Runs a task that a drain waits for, up to the drain deadline.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn write_audit_log() {}
+    /// # async fn handler() {
+    /// cluster_core::worker().spawn(write_audit_log());
+    /// # }
+    /// ```
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.inner.tasks.spawn(task)
+    }
+
+    /// Takes connections of the listener with this name.
+    ///
+    /// # Errors
+    /// No listener has the name, or the runtime cannot take the socket.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn program(worker: cluster_core::Worker) -> Result<(), cluster_core::AcceptError> {
+    /// let mut acceptor = worker.acceptor("http")?;
+    /// # Ok(()) }
+    /// ```
+    pub fn acceptor(&self, listener: &str) -> Result<Acceptor, AcceptError> {
+        let Some((_, key)) = self.inner.listeners.iter().find(|(name, _)| name == listener) else {
+            let names: Vec<_> = self.inner.listeners.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(AcceptError::UnknownListener { asked: listener.to_owned(), known });
+        };
+        let ours = self.inner.sockets.iter().filter(|socket| key.is_of(&socket.name));
+        let listeners = ours
+            .map(|socket| socket.listener.try_clone().and_then(TcpListener::from_std))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| AcceptError::Socket { listener: listener.to_owned(), source })?;
+        Ok(Acceptor::new(self.clone(), listeners))
+    }
+
+    /// For adapters: resolves at the end of the lame duck, the first part of a drain.
+    #[doc(hidden)]
+    pub fn lame_duck_over(&self) -> Draining {
+        Draining { cancelled: Box::pin(self.inner.lame_duck_over.clone().cancelled_owned()) }
+    }
+
+    /// For adapters that bring their own runtime: passes the sentinel's word on to the application. Spawn
+    /// it on the runtime that serves.
+    #[doc(hidden)]
+    pub fn attend(&self) -> impl Future<Output = ()> + Send + 'static {
+        let worker = self.clone();
+        async move {
+            let life = &worker.inner.life;
+            let heard = match readiness::watch(life.for_runtime.clone()) {
+                Ok(bell) => bell.readable().await.map(drop),
+                Err(err) => Err(err),
+            };
+            if let Err(err) = heard {
+                crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", worker.id()));
+            }
+            worker.inner.draining.cancel();
+            tokio::time::sleep(worker.inner.lame_duck).await;
+            worker.inner.lame_duck_over.cancel();
+        }
+    }
+
+    /// The lame duck ends early: nothing is open that it could serve.
+    #[doc(hidden)]
+    pub fn end_lame_duck(&self) {
+        self.inner.lame_duck_over.cancel();
+    }
+
+    /// Whether what is queued will be lost unless this worker takes it.
+    pub(crate) fn closes_queue(&self) -> bool {
+        self.inner.life.closes_queue()
+    }
+
+    pub(crate) fn page(&self) -> Option<Arc<Mapped<Page>>> {
+        self.inner.line.as_ref().map(|line| line.page.clone())
+    }
+
+    /// For adapters that bring their own runtime: waits for what `spawn` began.
+    #[doc(hidden)]
+    pub async fn finish_tasks(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// The program has ended: tells the primary why, and the sentinel to let the process go.
+    pub(crate) fn program_ended(&self, error: Option<String>) {
+        if let Some(line) = &self.inner.line {
+            let message = match error {
+                Some(error) if !self.is_ready() => ToPrimary::BootFailed { error },
+                error => ToPrimary::Finished { error },
+            };
+            let _ = control::try_send_with(line.control.as_fd(), &message, &[]);
+        }
+        self.inner.life.finish();
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Inner { id, slot, pid, generation, .. } = &*self.inner;
+        write!(f, "Worker {{ id: {id}, slot: {slot}, pid: {pid}, generation: {generation} }}")
+    }
+}
+
+/// Resolves when the worker is to leave; see [`Worker::draining`].
+///
+/// # Example
+/// ```no_run
+/// # async fn stream(mut draining: cluster_core::Draining) {
+/// (&mut draining).await;
+/// # }
+/// ```
+#[must_use = "futures do nothing unless awaited"]
+pub struct Draining {
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Future for Draining {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.cancelled.as_mut().poll(cx)
+    }
+}
+
+impl std::fmt::Debug for Draining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Draining")
+    }
+}

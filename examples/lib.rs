@@ -1,0 +1,1 @@
+//! Nothing: the programs beside this file are the examples.

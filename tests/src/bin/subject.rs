@@ -1,0 +1,307 @@
+//! The program under test: `subject fork|await ADDR [KNOB..]`. It answers one line per connection.
+//!
+//! Knobs turn on what a test wants to see, good and bad; the words of the line protocol are in `answer`.
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+use std::time::Duration;
+use std::{env, fs, io, thread};
+
+use cluster_core::{BoxError, Builder, Cluster, Connection, Error, Ready, Restart, Worker};
+use rand::Rng;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+/// Opened in `main`, used in every worker.
+static LOG: OnceLock<fs::File> = OnceLock::new();
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().collect();
+    let [_, method, addr, knobs @ ..] = &arguments[..] else {
+        eprintln!("usage: subject fork|await ADDR [KNOB..]");
+        return ExitCode::from(2);
+    };
+    let knobs = Knobs(knobs.to_vec());
+    // What every program does before its cluster: thread-local generators are in use.
+    let _: u64 = rand::rng().random();
+    let _ = RandomState::new().hash_one(1);
+    if let Err(err) = prepare(&knobs) {
+        eprintln!("subject: {err}");
+        return ExitCode::from(3);
+    }
+    let ended = match (method.as_str(), cluster(addr, &knobs)) {
+        (_, Err(err)) => Err(err),
+        ("fork", Ok(cluster)) => run_fork(cluster, &knobs),
+        (_, Ok(cluster)) => run_await(cluster),
+    };
+    if cluster_core::is_primary() && knobs.has("twice") {
+        let again = Cluster::builder().worker(|_| async { Ok(()) }).run();
+        eprintln!("the second: {again:?}");
+    }
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => err.report(),
+    }
+}
+
+/// Settings of one run, as words on the command line: `name` or `name=value`.
+#[derive(Clone)]
+struct Knobs(Vec<String>);
+
+impl Knobs {
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|knob| knob == name)
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|knob| knob.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    fn millis(&self, name: &str) -> Option<Duration> {
+        self.value(name).map(|value| Duration::from_millis(value.parse().expect("a number of milliseconds")))
+    }
+}
+
+/// What a `main` may have done before its cluster.
+fn prepare(knobs: &Knobs) -> io::Result<()> {
+    if let Some(path) = knobs.value("log") {
+        let file = fs::File::options().append(true).create(true).open(path)?;
+        let _ = LOG.set(file);
+    }
+    if knobs.has("threads") {
+        thread::Builder::new().name("idle-one".into()).spawn(|| thread::sleep(Duration::from_secs(600)))?;
+    }
+    if knobs.has("joined-thread") {
+        thread::spawn(|| ()).join().expect("it does nothing");
+    }
+    if knobs.has("tokio") {
+        drop(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
+    }
+    if let Some(code) = knobs.value("exit-unless-primary").filter(|_| !cluster_core::is_primary()) {
+        std::process::exit(code.parse().expect("a code"));
+    }
+    if knobs.has("print-role") {
+        println!("role {:?}", cluster_core::role());
+    }
+    if knobs.has("worker-in-main") {
+        cluster_core::worker();
+    }
+    Ok(())
+}
+
+fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
+    let mut builder = Cluster::builder();
+    if let Some(workers) = knobs.value("workers") {
+        builder = builder.workers(workers.parse().expect("a number of workers"));
+    }
+    if let Some(timeout) = knobs.millis("drain") {
+        builder = builder.drain_timeout(timeout);
+    }
+    if let Some(timeout) = knobs.millis("boot") {
+        builder = builder.boot_timeout(timeout);
+    }
+    if knobs.has("fast") {
+        // Restarts as fast as tests can kill.
+        builder = builder.restart(
+            Restart::default().delay(Duration::ZERO, Duration::ZERO).limit(1_000_000, Duration::from_secs(1)),
+        );
+    }
+    if knobs.has("never") {
+        builder = builder.restart(Restart::never());
+    }
+    if knobs.has("wait-for-ready") {
+        builder = builder.wait_for_ready();
+    }
+    if knobs.has("quiet") {
+        builder = builder.quiet();
+    }
+    let builder = listen(builder, addr, knobs)?;
+    let knobs = knobs.clone();
+    if knobs.has("factory-panics") {
+        return Ok(
+            builder.worker(move |_| -> std::future::Ready<Result<(), BoxError>> { panic!("no luck today") })
+        );
+    }
+    Ok(builder.worker(move |worker| serve(worker, knobs)))
+}
+
+fn listen(mut builder: Builder, addr: &str, knobs: &Knobs) -> Result<Builder, Error> {
+    if knobs.has("listen-std") {
+        let listener = std::net::TcpListener::bind(addr).expect("the address is free");
+        return Ok(builder.listen("line", listener));
+    }
+    if knobs.has("bind-tcp") {
+        return match cluster_core::bind_tcp(addr) {
+            Ok(listener) => Ok(builder.listen("line", listener)),
+            Err(err) => panic!("bind_tcp: {err}"),
+        };
+    }
+    if knobs.has("same-name") {
+        builder = builder.bind("line", "127.0.0.1:0");
+    }
+    if knobs.has("second") {
+        builder = builder.bind("second", addr);
+    }
+    Ok(builder.bind("line", addr))
+}
+
+fn run_fork(cluster: Ready, knobs: &Knobs) -> Result<(), Error> {
+    if knobs.has("inside-runtime") {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        return runtime.block_on(async { cluster.run() });
+    }
+    cluster.run()
+}
+
+fn run_await(cluster: Ready) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a runtime").block_on(cluster.into_future())
+}
+
+async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
+    if knobs.has("factory-fails") {
+        return Err("no database at db.example".into());
+    }
+    if knobs.has("factory-hangs") {
+        std::future::pending::<()>().await;
+    }
+    if knobs.has("factory-exits") {
+        eprintln!("configuration missing");
+        std::process::exit(17);
+    }
+    if let Some(path) = knobs.value("ready-when") {
+        while !fs::exists(path)? {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        worker.ready();
+    }
+    let mut acceptor = worker.acceptor("line")?;
+    while let Some(connection) = acceptor.accept().await {
+        let (current, knobs) = (worker.clone(), knobs.clone());
+        worker.spawn(async move {
+            // A client that went away is no matter of this test.
+            let _ = converse(current, connection, knobs).await;
+        });
+    }
+    Ok(())
+}
+
+async fn converse(worker: Worker, connection: Connection, knobs: Knobs) -> io::Result<()> {
+    let mut connection = BufReader::new(connection);
+    let mut line = String::new();
+    connection.read_line(&mut line).await?;
+    let answer = answer(&worker, line.trim_end(), &knobs, &mut connection).await;
+    connection.write_all(format!("{answer}\n").as_bytes()).await?;
+    connection.shutdown().await
+}
+
+async fn answer(
+    worker: &Worker,
+    line: &str,
+    knobs: &Knobs,
+    connection: &mut BufReader<Connection>,
+) -> String {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let number = || rest.parse::<u64>().unwrap_or(0);
+    match word {
+        "who" => format!("{} {} {}", worker.id(), worker.slot(), worker.pid()),
+        "slots" => worker.slots().to_string(),
+        "abort" => std::process::abort(),
+        "panic" => panic!("said the client"),
+        "exit" => std::process::exit(number() as i32),
+        "stack" => overflow(number()).to_string(),
+        "slow" => {
+            tokio::time::sleep(Duration::from_millis(number())).await;
+            format!("late {}", worker.id())
+        }
+        "block" => {
+            thread::sleep(Duration::from_millis(number()));
+            "unblocked".to_owned()
+        }
+        "random" => rand::rng().random::<u64>().to_string(),
+        "hash" => HashMap::<u8, u8>::new().hasher().hash_one(1).to_string(),
+        "retire" => {
+            worker.retire();
+            "leaving".to_owned()
+        }
+        "stderr" => {
+            eprintln!("{rest}");
+            "said".to_owned()
+        }
+        "stdout" => {
+            println!("{rest}");
+            "said".to_owned()
+        }
+        "noise" => {
+            let noise = format!("{}\n", "n".repeat(1023));
+            (0..number()).for_each(|_| drop(io::stderr().write_all(noise.as_bytes())));
+            "said".to_owned()
+        }
+        "log" => match LOG.get().map(|mut log| log.write_all(format!("{rest}\n").as_bytes())) {
+            Some(Ok(())) => "logged".to_owned(),
+            other => format!("{other:?}"),
+        },
+        "burn-descriptors" => burn_descriptors(worker),
+        "child" => child(knobs),
+        "stray" => stray(number()),
+        "until-end" => {
+            let mut rest = Vec::new();
+            let read = connection.read_to_end(&mut rest).await;
+            format!("{read:?}")
+        }
+        "write-to-reset" => write_to_reset(connection).await,
+        _ => format!("what is {line:?}?"),
+    }
+}
+
+/// Writes to a client that has gone, until the kernel says so.
+async fn write_to_reset(connection: &mut BufReader<Connection>) -> String {
+    loop {
+        if let Err(err) = connection.get_mut().write_all(&[b'x'; 4096]).await {
+            eprintln!("the client is gone: {err}");
+            return err.to_string();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Uses up all descriptors of this worker for half a second.
+fn burn_descriptors(worker: &Worker) -> String {
+    let mut burnt = Vec::new();
+    while let Ok(file) = fs::File::open("/dev/null") {
+        burnt.push(file);
+    }
+    let count = burnt.len();
+    worker.spawn(async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(burnt);
+    });
+    count.to_string()
+}
+
+/// Runs this very program as a child that wants to be an ordinary one.
+fn child(knobs: &Knobs) -> String {
+    let program = env::current_exe().expect("a program has a path");
+    let addr = knobs.value("child-addr").unwrap_or("127.0.0.1:0");
+    let output =
+        Command::new(program).args(["fork", addr, "print-role", "factory-fails", "workers=1"]).output();
+    match output {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Err(err) => err.to_string(),
+    }
+}
+
+/// Leaves a process behind that sleeps for so many seconds, in this worker's group.
+fn stray(seconds: u64) -> String {
+    match Command::new("sleep").arg(seconds.to_string()).spawn() {
+        Ok(child) => child.id().to_string(),
+        Err(err) => err.to_string(),
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 1024]);
+    overflow(depth + 1) + frame[1]
+}

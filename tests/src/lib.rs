@@ -1,0 +1,108 @@
+//! The harness: starts the program under test and talks to it.
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+pub use cluster_core::testing::{Process, WorkerProcess};
+
+/// No answer takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Both ways to start a cluster.
+pub const METHODS: [&str; 2] = ["fork", "await"];
+
+/// The command for `subject METHOD 127.0.0.1:0 KNOB..`.
+pub fn subject(program: &str, method: &str, knobs: &[&str]) -> Command {
+    subject_at(program, method, "127.0.0.1:0", knobs)
+}
+
+/// The command for `subject METHOD ADDR KNOB..`.
+pub fn subject_at(program: &str, method: &str, addr: &str, knobs: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args([method, addr]).args(knobs);
+    for variable in ["CLUSTER_WORKERS", "WEB_CONCURRENCY", "CLUSTER_ROLE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Says one line on a new connection and takes the answer.
+pub fn ask(addr: SocketAddr, line: &str) -> io::Result<String> {
+    listen(say(addr, line)?)
+}
+
+/// Says one line on a new connection.
+pub fn say(addr: SocketAddr, line: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    Ok(stream)
+}
+
+/// Takes the answer on a connection; a connection that ends without one is an error.
+pub fn listen(mut stream: TcpStream) -> io::Result<String> {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.is_empty() {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(answer.trim_end().to_owned())
+    }
+}
+
+/// A worker as it describes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Who {
+    /// Its number.
+    pub id: u64,
+    /// Its slot.
+    pub slot: u16,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// Asks some worker who it is.
+pub fn who(addr: SocketAddr) -> io::Result<Who> {
+    let answer = ask(addr, "who")?;
+    let words: Vec<&str> = answer.split(' ').collect();
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, answer.clone());
+    let [id, slot, pid] = words[..] else { return Err(invalid()) };
+    let parsed = (id.parse(), slot.parse(), pid.parse());
+    let (Ok(id), Ok(slot), Ok(pid)) = parsed else { return Err(invalid()) };
+    Ok(Who { id, slot, pid })
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: nix::sys::signal::Signal) -> io::Result<()> {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).map_err(io::Error::from)
+}
+
+/// The descriptors of a process: number and what it is.
+pub fn descriptors(pid: u32) -> io::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let what = std::fs::read_link(entry.path())
+            .map_or_else(|_| "gone".into(), |path| path.display().to_string());
+        all.push(format!("{} {what}", entry.file_name().display()));
+    }
+    Ok(all)
+}
+
+/// A field of `/proc/PID/status`, such as `VmRSS`, as a number.
+pub fn status_field(pid: u32, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Waits until something is so; panics after a minute.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

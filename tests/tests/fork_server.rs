@@ -1,0 +1,105 @@
+//! The fork server: lost, stuck or replaced on disk, it costs no request.
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+
+use cluster_tests::{Process, signal, status_field, subject, who};
+
+const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
+
+/// A copy of the program under test in a folder of its own.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("cluster-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(SUBJECT, folder.join("subject")).unwrap();
+        Self(folder)
+    }
+
+    fn program(&self) -> String {
+        self.0.join("subject").display().to_string()
+    }
+
+    /// Puts another program in its place, as a deployment does: by rename.
+    fn replace(&self) {
+        let new = self.0.join("new");
+        std::fs::write(&new, "#!/bin/sh\nexit 1\n").unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(new, self.program()).unwrap();
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn invariant_6_the_fork_server_has_one_thread() {
+    let app = Process::start(subject(SUBJECT, "fork", &["workers=2"])).unwrap();
+    let fork_server = app.fork_server().unwrap();
+    assert_eq!(status_field(fork_server, "Threads"), Some(1));
+    signal(app.workers()[0].pid, Signal::SIGKILL).unwrap();
+    app.wait_for_workers(|workers| workers.iter().any(|worker| worker.id == 3)).unwrap();
+    assert_eq!(status_field(fork_server, "Threads"), Some(1));
+}
+
+#[test]
+fn a_lost_fork_server_is_replaced_from_the_same_executable() {
+    let copy = Copy::new("lost");
+    let app = Process::start(subject(&copy.program(), "fork", &["workers=2"])).unwrap();
+    copy.replace();
+    let fork_server = app.fork_server().unwrap();
+    signal(fork_server, Signal::SIGKILL).unwrap();
+    app.wait_for_line("fork-server-lost", 0).unwrap();
+    assert!(who(app.addr()).is_ok(), "workers serve on");
+    signal(app.workers()[0].pid, Signal::SIGKILL).unwrap();
+    let workers =
+        app.wait_for_workers(|now| now.len() == 2 && now.iter().any(|worker| worker.id == 3)).unwrap();
+    let running = std::fs::read_link(format!("/proc/{}/exe", workers[0].pid)).unwrap();
+    assert!(running.to_string_lossy().ends_with("subject (deleted)"), "{running:?}");
+    for _ in 0..100 {
+        who(app.addr()).unwrap();
+    }
+    assert_ne!(app.fork_server(), Some(fork_server));
+    assert!(app.stop().unwrap().left.is_empty());
+}
+
+#[test]
+fn a_worker_of_the_await_method_is_replaced_from_the_same_executable() {
+    let copy = Copy::new("await");
+    let app = Process::start(subject(&copy.program(), "await", &["workers=2"])).unwrap();
+    copy.replace();
+    signal(app.workers()[0].pid, Signal::SIGKILL).unwrap();
+    app.wait_for_workers(|now| now.len() == 2 && now.iter().any(|worker| worker.id == 3)).unwrap();
+    assert!(app.stop().unwrap().left.is_empty());
+}
+
+#[test]
+fn a_stuck_fork_server_is_replaced() {
+    let app = Process::start(subject(SUBJECT, "fork", &["workers=2"])).unwrap();
+    signal(app.fork_server().unwrap(), Signal::SIGSTOP).unwrap();
+    signal(app.workers()[0].pid, Signal::SIGKILL).unwrap();
+    // The request has a deadline of 5 s; meanwhile the other worker serves.
+    for _ in 0..100 {
+        who(app.addr()).unwrap();
+    }
+    app.wait_for_workers(|now| now.len() == 2 && now.iter().all(|worker| worker.id != 1)).unwrap();
+    assert!(app.stop().unwrap().left.is_empty());
+}
+
+#[test]
+fn a_fork_server_that_cannot_be_replaced_is_tried_again_and_costs_no_request() {
+    let app = Process::start(subject(SUBJECT, "fork", &["workers=2", "exit-unless-primary=4"])).unwrap();
+    signal(app.fork_server().unwrap(), Signal::SIGKILL).unwrap();
+    let first = app.wait_for_line("fork-server-lost", 0).unwrap();
+    let second = app.wait_for_line("fork-server-lost", first).unwrap();
+    app.wait_for_line("fork-server-lost", second).unwrap();
+    assert!(who(app.addr()).is_ok());
+    let stopped = app.stop().unwrap();
+    assert!(stopped.status.success() && stopped.left.is_empty());
+}

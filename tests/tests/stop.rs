@@ -1,0 +1,155 @@
+//! Stopping: what is open is finished, within bounds, and nothing is left.
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use cluster_tests::{METHODS, Process, ask, listen, say, signal, subject, who};
+
+const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
+
+/// Says something that takes long, and waits until a worker has it.
+fn begin(app: &Process, line: &str) -> std::net::TcpStream {
+    let stream = say(app.addr(), line).unwrap();
+    // Every worker has answered something since, so whoever took the connection has it in hand.
+    let wanted = app.workers().len();
+    let mut seen = std::collections::HashSet::new();
+    cluster_tests::eventually("all workers answer", || {
+        seen.insert(who(app.addr()).unwrap().id);
+        seen.len() == wanted
+    });
+    stream
+}
+
+#[test]
+fn a_request_in_flight_gets_its_answer() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=4"])).unwrap();
+        let slow = begin(&app, "slow 2000");
+        app.signal(Signal::SIGTERM as i32).unwrap();
+        assert!(listen(slow).unwrap().starts_with("late "), "{method}");
+        let stopped = app.wait().unwrap();
+        assert_eq!(stopped.status.code(), Some(0), "{method}");
+        assert!(stopped.left.is_empty(), "{method}: {:?}", stopped.left);
+    }
+}
+
+#[test]
+fn a_term_to_all_processes_at_once_is_a_graceful_stop() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=4"])).unwrap();
+        let slow = begin(&app, "slow 2000");
+        for pid in app.processes() {
+            // A worker may already be gone; the others count.
+            let _ = signal(pid, Signal::SIGTERM);
+        }
+        assert!(listen(slow).unwrap().starts_with("late "), "{method}");
+        let stopped = app.wait().unwrap();
+        assert_eq!(stopped.status.code(), Some(0), "{method}");
+        assert!(stopped.left.is_empty(), "{method}: {:?}", stopped.left);
+    }
+}
+
+#[test]
+fn a_worker_told_to_leave_finishes_and_is_replaced() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=1"])).unwrap();
+        let slow = begin(&app, "slow 1500");
+        signal(app.workers()[0].pid, Signal::SIGTERM).unwrap();
+        app.wait_for_workers(|workers| workers.iter().any(|worker| worker.id == 2)).unwrap();
+        assert_eq!(who(app.addr()).unwrap().id, 2, "{method}: the successor serves");
+        assert_eq!(listen(slow).unwrap(), "late 1", "{method}: the other still answers");
+        assert!(app.stop().unwrap().status.success(), "{method}");
+    }
+}
+
+#[test]
+fn clients_are_refused_as_soon_as_the_cluster_stops() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=2"])).unwrap();
+        let (addr, slow) = (app.addr(), begin(&app, "slow 2000"));
+        let asked = Instant::now();
+        app.signal(Signal::SIGTERM as i32).unwrap();
+        cluster_tests::eventually("new clients are refused", || std::net::TcpStream::connect(addr).is_err());
+        assert!(asked.elapsed() < Duration::from_secs(2), "{method}: while the slow one is still served");
+        assert!(listen(slow).unwrap().starts_with("late "), "{method}");
+    }
+}
+
+#[test]
+fn what_does_not_finish_is_killed_at_the_deadline() {
+    for method in METHODS {
+        // A task that waits, and a runtime that is stuck: the sentinel ends both.
+        for line in ["slow 600000", "block 600000"] {
+            let app = Process::start(subject(SUBJECT, method, &["workers=1", "drain=300"])).unwrap();
+            let slow = say(app.addr(), line).unwrap();
+            if line.starts_with("slow") {
+                who(app.addr()).unwrap();
+            } else {
+                cluster_tests::eventually("the loop is blocked", || {
+                    let stream = say(app.addr(), "who").unwrap();
+                    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+                    listen(stream).is_err()
+                });
+            }
+            let stopped = app.stop().unwrap();
+            assert!(listen(slow).is_err(), "{method}: {line}");
+            assert_eq!(stopped.status.code(), Some(0), "{method}: {line}");
+            assert!(stopped.left.is_empty(), "{method}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_second_signal_and_quit_stop_at_once() {
+    for method in METHODS {
+        for signals in [
+            vec![Signal::SIGTERM, Signal::SIGTERM],
+            vec![Signal::SIGINT, Signal::SIGINT],
+            vec![Signal::SIGQUIT],
+        ] {
+            let app = Process::start(subject(SUBJECT, method, &["workers=2"])).unwrap();
+            let slow = begin(&app, "slow 600000");
+            for (nth, stop) in signals.iter().enumerate() {
+                if nth > 0 {
+                    // Two of the same kind that are pending at once are one (signal(7)).
+                    app.wait_for_line("stopping", 0).unwrap();
+                }
+                app.signal(*stop as i32).unwrap();
+            }
+            assert!(listen(slow).is_err(), "{method}: {signals:?}");
+            let stopped = app.wait().unwrap();
+            assert_eq!(stopped.status.code(), Some(0), "{method}: {signals:?}");
+            assert!(stopped.left.is_empty(), "{method}: {signals:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stopped_worker_does_not_hold_up_a_stop_beyond_its_deadline() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=2", "drain=300"])).unwrap();
+        signal(app.workers()[0].pid, Signal::SIGSTOP).unwrap();
+        let stopped = app.stop().unwrap();
+        assert_eq!(stopped.status.code(), Some(0), "{method}");
+        assert!(stopped.left.is_empty(), "{method}");
+    }
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_start_leaves_nothing() {
+    for method in METHODS {
+        for knob in ["workers=8", "factory-hangs"] {
+            let app = Process::launch(subject(SUBJECT, method, &[knob])).unwrap();
+            cluster_tests::eventually("it has begun", || app.processes().len() >= 2);
+            let stopped = app.stop().unwrap();
+            assert!(stopped.left.is_empty(), "{method}: {knob}: {:?}", stopped.left);
+        }
+    }
+}
+
+#[test]
+fn output_of_a_worker_is_complete_when_it_leaves() {
+    let app = Process::start(subject(SUBJECT, "fork", &["workers=1"])).unwrap();
+    assert_eq!(ask(app.addr(), "stderr before the end").unwrap(), "said");
+    assert!(app.stop().unwrap().status.success());
+}

@@ -1,0 +1,178 @@
+//! What a compiler does not check of the house rules.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace").to_owned()
+}
+
+/// All files below `folder` with this ending, with their text.
+fn files(folder: &Path, ending: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+fn core_files(folder: &str) -> Vec<(PathBuf, String)> {
+    let found = files(&root().join("cluster-core/src").join(folder), ".rs");
+    assert!(!found.is_empty(), "{folder} has files");
+    found
+}
+
+/// The lines that are code: neither comment nor test.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let tests = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    let lines = text[..tests].lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// No line of code in these files has the word.
+fn never(files: &[(PathBuf, String)], words: &[&str], why: &str) {
+    for (path, text) in files {
+        for (line, content) in code(text) {
+            let found = words.iter().find(|word| content.contains(**word));
+            assert!(found.is_none(), "{}:{line}: {why}: {content}", path.display());
+        }
+    }
+}
+
+#[test]
+fn invariant_9_unsafe_is_in_sys_alone() {
+    let crates = ["cluster-core/src", "cluster-axum/src", "cluster-actix/src", "tests", "bench/src"];
+    let mut all: Vec<_> = crates.iter().flat_map(|folder| files(&root().join(folder), ".rs")).collect();
+    let this = Path::new(file!()).file_name().unwrap();
+    all.retain(|(path, _)| {
+        !path.starts_with(root().join("cluster-core/src/sys")) && path.file_name() != Some(this)
+    });
+    never(
+        &all,
+        &["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code)"],
+        "unsafe code belongs in sys/",
+    );
+    for adapter in ["cluster-axum", "cluster-actix"] {
+        let lib = fs::read_to_string(root().join(adapter).join("src/lib.rs")).unwrap();
+        assert!(lib.contains("#![forbid(unsafe_code)]"), "{adapter} forbids unsafe code");
+    }
+}
+
+#[test]
+fn the_three_paths_do_not_import_each_other() {
+    never(&core_files("conn"), &["crate::supervise"], "the connection path knows no supervision");
+    never(
+        &core_files("ipc"),
+        &["crate::supervise", "crate::conn"],
+        "the message path knows neither of the others",
+    );
+    let mut control = core_files("supervise");
+    // The driver and its helpers hand out sockets and speak the control protocol; what decides does neither.
+    control.retain(|(path, _)| is_pure(path));
+    never(&control, &["crate::conn", "crate::ipc", "crate::sys", "crate::birth"], "what decides does no I/O");
+}
+
+/// Files of the control path that decide and do not act.
+fn is_pure(path: &Path) -> bool {
+    let pure = ["input.rs", "member.rs", "nursery.rs", "pool.rs", "pool_tests.rs", "restart.rs"];
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| pure.contains(&name))
+}
+
+#[test]
+fn what_decides_has_no_clock_and_no_tokio() {
+    let mut pure = core_files("supervise");
+    pure.retain(|(path, _)| is_pure(path) && !path.ends_with("pool_tests.rs"));
+    assert_eq!(pure.len(), 5);
+    never(
+        &pure,
+        &["tokio", "Instant::now", "SystemTime", "std::fs", "std::io"],
+        "time and I/O come from the driver",
+    );
+}
+
+#[test]
+fn bincode_is_named_in_one_file() {
+    let mut all = core_files(".");
+    all.retain(|(path, _)| !path.ends_with("ipc/codec.rs"));
+    never(&all, &["bincode"], "only ipc/codec.rs names the codec");
+}
+
+#[test]
+fn what_actix_hides_is_named_in_one_file() {
+    for hidden in ["AppConfig", "graceful_shutdown_signal"] {
+        let users = files(&root().join("cluster-actix/src"), ".rs");
+        let with = |word: &str| {
+            users.iter().filter(|(_, text)| code(text).any(|(_, line)| line.contains(word))).count()
+        };
+        // The bounds of actix's own generics name AppConfig too; its constructor is the hidden part.
+        let word = if hidden == "AppConfig" { "AppConfig::new" } else { hidden };
+        assert!(with(word) <= 1, "{word} is in one file");
+    }
+}
+
+#[test]
+fn no_test_is_ignored_and_nothing_is_left_to_do() {
+    let crates = ["cluster-core", "cluster-axum", "cluster-actix", "tests", "bench", "examples"];
+    let mut all: Vec<_> = crates.iter().flat_map(|folder| files(&root().join(folder), ".rs")).collect();
+    let this = Path::new(file!()).file_name().unwrap();
+    all.retain(|(path, _)| path.file_name() != Some(this));
+    for (path, text) in &all {
+        for word in
+            ["#[ignore", "todo!(", "unimplemented!(", "allow(dead_code", "allow(unused", "FIXME", "XXX"]
+        {
+            assert!(!text.contains(word), "{}: {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn examples_are_short_and_say_how_to_run_them() {
+    let manifest = fs::read_to_string(root().join("examples/Cargo.toml")).unwrap();
+    for (path, text) in files(&root().join("examples"), ".rs") {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if name == "lib" {
+            continue;
+        }
+        assert!(text.starts_with("//! Run with `cargo run --release --example "), "{name}");
+        assert!(text.lines().next().unwrap().contains(&name), "{name}: it names itself");
+        assert!(text.lines().count() <= 60, "{name} has more than 60 lines");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is in the manifest");
+    }
+}
+
+#[test]
+fn functions_are_no_longer_than_80_lines() {
+    for crate_name in ["cluster-core", "cluster-axum", "cluster-actix", "bench"] {
+        for (path, text) in files(&root().join(crate_name).join("src"), ".rs") {
+            for (start, length) in function_lengths(&text) {
+                assert!(length <= 80, "{}:{start}: a function of {length} lines", path.display());
+            }
+        }
+    }
+}
+
+/// First line and number of lines of each function, by the indentation that rustfmt gives.
+fn function_lengths(text: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let body = line.trim_start();
+        let begins =
+            ["fn ", "pub fn ", "pub(crate) fn ", "async fn ", "pub async fn ", "pub(crate) async fn "]
+                .iter()
+                .any(|start| body.starts_with(start));
+        if begins {
+            let end = format!("{}}}", &line[..line.len() - body.len()]);
+            let length = lines[at..].iter().position(|line| *line == end).unwrap_or(0) + 1;
+            found.push((at + 1, length));
+        }
+    }
+    found
+}
