@@ -14,6 +14,7 @@ mod stats;
 mod table;
 
 // How it is measured.
+mod load;
 mod rounds;
 mod suites;
 
@@ -63,6 +64,9 @@ fn run(options: &Options) -> Result<String, Error> {
         (suite.line_up)(&Setting { programs, node: machine.node.is_some(), quick: options.quick })?;
     for skipped in &lineup.skipped {
         eprintln!("bench: {skipped}");
+    }
+    if let Some(warning) = load::warning() {
+        eprintln!("bench: {warning}");
     }
     let pace = Pace { rounds: options.rounds, time: options.time() };
     let measured = rounds::interleave(&mut lineup.entries, &pace)?;

@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_peer_tells_its_address_and_is_killed_with_its_children() {
-        let peer = Peer::start(shell("cat & echo hello; echo listening on http://127.0.0.1:4000; cat; wait"));
+        let peer = Peer::start(shell("sleep 60 & echo hello; echo listening on http://127.0.0.1:4000; wait"));
         let peer = peer.expect("it tells its address");
         assert_eq!(peer.addr(), "127.0.0.1:4000".parse().expect("an address"));
         let processes = peer.processes();

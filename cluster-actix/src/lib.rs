@@ -42,6 +42,8 @@
 //!   keep-alive leave by themselves; what is idle after that is closed.
 //! - [`Server`], [`ServerHandle`] and [`HttpServer::bind`] differ in the details that their pages tell.
 #![forbid(unsafe_code)]
+// Elsewhere cluster-core says in one sentence why not.
+#![cfg(target_os = "linux")]
 
 mod http_server;
 mod server;

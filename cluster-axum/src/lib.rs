@@ -55,6 +55,8 @@
 //! connection (on HTTP/2 its stream), and no worker. When a worker drains, what is in flight is finished;
 //! see [`Serve::drain_timeout`].
 #![forbid(unsafe_code)]
+// Elsewhere cluster-core says in one sentence why not.
+#![cfg(target_os = "linux")]
 
 mod accepted;
 mod app;

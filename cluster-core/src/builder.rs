@@ -13,6 +13,10 @@ use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
 use crate::error::{BoxError, StartError};
 use crate::worker::Worker;
 
+/// Sockets that fit into one welcome: the kernel lets a message carry 253 descriptors, and their names must
+/// fit into its packet.
+const MAX_SOCKETS: usize = 200;
+
 /// What makes the future of a worker's program.
 pub(crate) type MakeFuture =
     Box<dyn FnOnce(Worker) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>> + Send>;
@@ -299,6 +303,10 @@ impl Builder {
             };
             schemes.push((key.clone(), scheme));
             listeners.push((name, key));
+        }
+        let sockets = listen::count();
+        if sockets > MAX_SOCKETS {
+            return Err(StartError::TooManyListeners { sockets, limit: MAX_SOCKETS });
         }
         Ok(Layout { blueprint: Blueprint { settings: self.settings, listeners }, schemes })
     }

@@ -151,6 +151,14 @@ pub enum StartError {
     /// A server that was given no address.
     #[error("no address to listen on: name one with .bind(\"127.0.0.1:3000\")")]
     NoListener,
+    /// More listening sockets than can be handed to a worker.
+    #[error("{sockets} listening sockets are more than the {limit} that one cluster can have")]
+    TooManyListeners {
+        /// How many there would be.
+        sockets: usize,
+        /// How many there can be.
+        limit: usize,
+    },
     /// `workers(0)`.
     #[error("0 workers cannot serve: ask for at least 1")]
     NoWorkers,
@@ -242,6 +250,7 @@ impl StartError {
             StartError::BoundInMain { .. }
             | StartError::DuplicateName(_)
             | StartError::NoListener
+            | StartError::TooManyListeners { .. }
             | StartError::NoWorkers
             | StartError::TooManyWorkers { .. }
             | StartError::Descriptors { .. }

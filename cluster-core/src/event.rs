@@ -61,6 +61,7 @@ impl Exit {
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     Starting { workers: u16, source: &'static str },
+    OomGroup,
     Listening { at: Vec<String> },
     WorkerReady { worker: WorkerId, slot: Slot, pid: u32, took: Duration },
     AllReady { workers: u16 },
@@ -78,7 +79,7 @@ impl Event {
     fn is_trouble(&self) -> bool {
         match self {
             Event::WorkerExited(exit) => !exit.is_planned(),
-            Event::ForkServerLost { .. } | Event::GivingUp { .. } => true,
+            Event::OomGroup | Event::ForkServerLost { .. } | Event::GivingUp { .. } => true,
             _ => false,
         }
     }
@@ -94,6 +95,10 @@ impl fmt::Display for Event {
         match self {
             Event::Starting { workers: 1, source } => write!(f, "starting 1 worker (from {source})"),
             Event::Starting { workers, source } => write!(f, "starting {workers} workers (from {source})"),
+            Event::OomGroup => f.write_str(
+                "memory.oom.group is 1: a worker that runs out of memory takes the whole cluster with it \
+                 (systemd: OOMPolicy=continue; Kubernetes: singleProcessOOMKill)",
+            ),
             Event::Listening { at } => write!(f, "listening on {}", at.join(", ")),
             Event::WorkerReady { worker, slot, pid, took } => {
                 write!(f, "worker {worker} (slot {slot}, pid {pid}) is ready after {took:.1?}")

@@ -34,38 +34,63 @@ compile_error!(
 );
 
 // What the user holds.
+#[cfg(target_os = "linux")]
 mod builder;
+#[cfg(target_os = "linux")]
 mod cluster;
+#[cfg(target_os = "linux")]
 mod config;
+#[cfg(target_os = "linux")]
 mod error;
+#[cfg(target_os = "linux")]
 mod role;
+#[cfg(target_os = "linux")]
 mod worker;
 
 // How it works: who lives, who serves, what they say.
+#[cfg(target_os = "linux")]
 mod birth;
+#[cfg(target_os = "linux")]
 mod conn;
+#[cfg(target_os = "linux")]
 mod event;
+#[cfg(target_os = "linux")]
 mod ipc;
+#[cfg(target_os = "linux")]
 mod life;
+#[cfg(target_os = "linux")]
 mod scoreboard;
+#[cfg(target_os = "linux")]
 mod supervise;
+#[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
+mod tail;
 
-#[cfg(any(feature = "axum", feature = "actix"))]
+#[cfg(all(target_os = "linux", any(feature = "axum", feature = "actix")))]
 mod extract;
-#[cfg(feature = "testing")]
+#[cfg(all(target_os = "linux", feature = "testing"))]
 pub mod testing;
 
+#[cfg(target_os = "linux")]
 pub use builder::{Builder, Cluster};
+#[cfg(target_os = "linux")]
 pub use cluster::{Ready, Running};
+#[cfg(target_os = "linux")]
 pub use config::{Addr, Restart, Runtime};
+#[cfg(target_os = "linux")]
 pub use conn::listen::bind_tcp;
+#[cfg(target_os = "linux")]
 pub use conn::{Acceptor, Connection, OpenConnection};
+#[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, Error, StartError};
+#[cfg(target_os = "linux")]
 pub use role::{Role, is_primary, is_worker, role};
+#[cfg(target_os = "linux")]
 pub use worker::{Draining, Slot, Worker, WorkerId, try_worker, worker};
 
 /// For the adapters; no promise is made about it.
+#[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod adapter {
     use std::net::{SocketAddr, TcpListener};

@@ -155,6 +155,13 @@ fn run_inside_a_runtime_says_what_to_use() {
 }
 
 #[test]
+fn a_runtime_of_the_builder_where_that_of_main_serves_is_refused() {
+    fails(subject(SUBJECT, "await", &["runtime"]), 1, &["runtime(..) has no effect with `.await`"]);
+    let app = Process::start(subject(SUBJECT, "fork", &["runtime", "workers=1"])).unwrap();
+    assert!(app.stop().unwrap().status.success());
+}
+
+#[test]
 fn a_second_cluster_is_refused() {
     for method in METHODS {
         let log = std::env::temp_dir().join(format!("cluster-twice-{}-{method}", std::process::id()));

@@ -21,6 +21,49 @@ fn a_killed_worker_is_replaced_in_its_slot_and_no_new_connection_fails() {
 }
 
 #[test]
+fn invariant_1_what_is_queued_outlives_all_workers() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=2", "fast"])).unwrap();
+        // Stopped processes take nothing: what comes now stays in the queue.
+        let victims = app.workers();
+        for worker in &victims {
+            signal(worker.pid, Signal::SIGSTOP).unwrap();
+            cluster_tests::eventually("all its threads have stopped", || {
+                cluster_tests::is_stopped(worker.pid)
+            });
+        }
+        let queued: Vec<_> = (0..500).map(|_| cluster_tests::say(app.addr(), "who").unwrap()).collect();
+        for worker in &victims {
+            signal(worker.pid, Signal::SIGKILL).unwrap();
+        }
+        for stream in queued {
+            let answer = cluster_tests::listen(stream).unwrap();
+            assert!(
+                !answer.starts_with("1 ") && !answer.starts_with("2 "),
+                "{method}: by a successor: {answer}"
+            );
+        }
+    }
+}
+
+#[test]
+fn invariant_3_a_worker_that_speaks_nonsense_is_replaced_and_harms_nobody() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=2", "fast"])).unwrap();
+        let before = cluster_tests::descriptors(app.pid()).unwrap().len();
+        for life in 1..=5 {
+            let _ = ask(app.addr(), "garbage");
+            let newest = 2 + life;
+            app.wait_for_workers(|now| now.len() == 2 && now.iter().any(|worker| worker.id == newest))
+                .unwrap();
+            who(app.addr()).unwrap();
+        }
+        assert_eq!(cluster_tests::descriptors(app.pid()).unwrap().len(), before, "{method}");
+        assert!(app.stop().unwrap().left.is_empty(), "{method}");
+    }
+}
+
+#[test]
 fn every_way_to_die_is_followed_by_a_successor() {
     for method in METHODS {
         let app = Process::start(subject(SUBJECT, method, &["workers=2", "fast"])).unwrap();

@@ -114,7 +114,8 @@ fn a_request_of_two_seconds_is_answered_while_the_cluster_stops() {
         }
         let pids = if everybody { app.processes() } else { vec![app.pid()] };
         for pid in pids {
-            signal(pid, Signal::SIGTERM).unwrap();
+            // A worker may already have gone; the others count.
+            let _ = signal(pid, Signal::SIGTERM);
         }
         assert!(body(slow).unwrap().starts_with("2000 ms later"), "everybody: {everybody}");
         let stopped = app.wait().unwrap();

@@ -61,7 +61,9 @@ fn invariant_4_the_port_is_free_also_where_all_workers_are_stuck() {
 fn invariant_4_a_stopped_worker_of_a_dead_primary_leaves() {
     for method in METHODS {
         let mut app = Process::start(subject(SUBJECT, method, &["workers=2"])).unwrap();
-        signal(app.workers()[1].pid, Signal::SIGSTOP).unwrap();
+        let worker = app.workers()[1];
+        signal(worker.pid, Signal::SIGSTOP).unwrap();
+        cluster_tests::eventually("it has stopped", || cluster_tests::is_stopped(worker.pid));
         app.signal(Signal::SIGKILL as i32).unwrap();
         app.wait_for_primary().unwrap();
         app.wait_for_no_process().unwrap();

@@ -69,3 +69,18 @@ fn readiness_is_the_programs_word_where_it_wants_to_give_it() {
         std::fs::remove_file(flag).unwrap();
     }
 }
+
+#[test]
+fn workers_of_the_await_method_share_the_cores() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for workers in [1, cores, 4 * cores] {
+        let knob = format!("workers={workers}");
+        let app = Process::start(subject(SUBJECT, "await", &[&knob])).unwrap();
+        let expected = (cores / workers).max(1).to_string();
+        assert_eq!(ask(app.addr(), "env TOKIO_WORKER_THREADS").unwrap(), expected, "{workers} workers");
+    }
+    let mut command = subject(SUBJECT, "await", &["workers=1"]);
+    command.env("TOKIO_WORKER_THREADS", "7");
+    let app = Process::start(command).unwrap();
+    assert_eq!(ask(app.addr(), "env TOKIO_WORKER_THREADS").unwrap(), "7", "the user's word counts");
+}

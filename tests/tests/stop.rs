@@ -128,7 +128,9 @@ fn the_second_signal_and_quit_stop_at_once() {
 fn a_stopped_worker_does_not_hold_up_a_stop_beyond_its_deadline() {
     for method in METHODS {
         let app = Process::start(subject(SUBJECT, method, &["workers=2", "drain=300"])).unwrap();
-        signal(app.workers()[0].pid, Signal::SIGSTOP).unwrap();
+        let worker = app.workers()[0];
+        signal(worker.pid, Signal::SIGSTOP).unwrap();
+        cluster_tests::eventually("it has stopped", || cluster_tests::is_stopped(worker.pid));
         let stopped = app.stop().unwrap();
         assert_eq!(stopped.status.code(), Some(0), "{method}");
         assert!(stopped.left.is_empty(), "{method}");
@@ -145,6 +147,17 @@ fn a_stop_in_the_middle_of_a_start_leaves_nothing() {
             assert!(stopped.left.is_empty(), "{method}: {knob}: {:?}", stopped.left);
         }
     }
+}
+
+#[test]
+fn a_cluster_whose_future_is_dropped_stops() {
+    let flag = std::env::temp_dir().join(format!("cluster-drop-{}", std::process::id()));
+    let knob = format!("drop-when={}", flag.display());
+    let mut app = Process::start(subject(SUBJECT, "await", &["workers=2", &knob])).unwrap();
+    std::fs::write(&flag, "").unwrap();
+    assert!(app.wait_for_primary().unwrap().success());
+    app.wait_for_no_process().unwrap();
+    std::fs::remove_file(flag).unwrap();
 }
 
 #[test]

@@ -32,7 +32,11 @@ pub(crate) fn live(control: OwnedFd, primary: Pid, middle: Pid, blueprint: Bluep
     become_role(Role::Worker);
     let born = set_up_process(primary, middle).and_then(|()| {
         let arrival = Arrival::receive(control, Role::Worker)?;
-        settle(arrival, &blueprint)
+        let settled = settle(arrival, &blueprint)?;
+        // AFTER the handlers are there: until now all signals were blocked, as in the fork server, and one
+        // that came meanwhile would have ended the worker.
+        SigSet::empty().thread_set_mask().map_err(StartError::system("sigprocmask"))?;
+        Ok(settled)
     });
     let (worker, sentinel) = match born {
         Ok(born) => born,
@@ -82,7 +86,6 @@ fn set_up_process(primary: Pid, middle: Pid) -> Result<(), StartError> {
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?;
     let null = fs::File::open("/dev/null").map_err(StartError::system("cannot open /dev/null"))?;
     descriptors::place(null.as_fd(), 0).map_err(StartError::system("dup2"))?;
-    SigSet::empty().thread_set_mask().map_err(failed("sigprocmask"))?;
     wait_for_end_of(middle);
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(failed("PR_SET_PDEATHSIG"))?;
     if getppid() != primary {

@@ -17,17 +17,14 @@ use crate::birth::arrival::StderrRelay;
 use crate::ipc::control::{self, ToPrimary, ToWorker};
 use crate::life::Life;
 use crate::scoreboard::Page;
-use crate::sys::page::Mapped;
+use crate::sys::page::{self, Mapped};
 
 /// How long the runtime has to empty and close the accept queue before the sentinel closes it.
 const CLOSE_QUEUE_AFTER: Duration = Duration::from_millis(100);
-/// No more than a pipe takes at once without waiting when it is writable (PIPE_BUF, pipe(7)).
-const CHUNK: usize = 4096;
 
 pub(crate) struct Sentinel {
     control: OwnedFd,
     life: Arc<Life>,
-    page: Arc<Mapped<Page>>,
     stderr: Relay,
     sockets: Vec<OwnedFd>,
     drain_timeout: Duration,
@@ -37,13 +34,11 @@ pub(crate) struct Sentinel {
     close_queue_at: Option<Instant>,
 }
 
-/// Standard error on its way to where it really goes.
+/// Standard error on its way to where it really goes; what is on the way is in the page.
 struct Relay {
     read: OwnedFd,
     real: OwnedFd,
-    chunk: [u8; CHUNK],
-    /// What of the chunk is still to be written.
-    pending: std::ops::Range<usize>,
+    page: Arc<Mapped<Page>>,
     open: bool,
 }
 
@@ -67,11 +62,10 @@ impl Sentinel {
     ) -> Self {
         // `stderr.write` is dropped: the process has it as descriptor 2.
         let StderrRelay { read, real, write: _ } = stderr;
-        let stderr = Relay { read, real, chunk: [0; CHUNK], pending: 0..0, open: true };
+        let stderr = Relay { read, real, page, open: true };
         Self {
             control,
             life,
-            page,
             stderr,
             sockets,
             drain_timeout,
@@ -96,7 +90,7 @@ impl Sentinel {
         while !self.life.is_finished() {
             self.watch_once();
         }
-        self.stderr.finish(&self.page);
+        self.stderr.finish();
     }
 
     fn watch_once(&mut self) {
@@ -113,7 +107,7 @@ impl Sentinel {
             }
         }
         if rung.relay {
-            self.stderr.step(&self.page);
+            self.stderr.step();
         }
         self.keep_deadlines(Instant::now());
     }
@@ -196,7 +190,7 @@ fn kill_own_group() {
 impl Relay {
     /// What the next step waits for: room for what is pending, else more to read.
     fn waits_for(&self) -> (BorrowedFd<'_>, PollFlags) {
-        if self.pending.is_empty() {
+        if self.page.tail.pending().is_empty() {
             (self.read.as_fd(), PollFlags::POLLIN)
         } else {
             (self.real.as_fd(), PollFlags::POLLOUT)
@@ -204,42 +198,33 @@ impl Relay {
     }
 
     /// Reads or writes once; waits for neither.
-    fn step(&mut self, page: &Page) {
-        if !self.pending.is_empty() {
-            match nix::unistd::write(&self.real, &self.chunk[self.pending.clone()]) {
-                Ok(written) => {
-                    self.pending.start += written;
-                    page.stderr_relayed(written);
-                }
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                // Nobody reads the real one any more: the page still gets every byte.
-                Err(_) => {
-                    page.stderr_relayed(self.pending.len());
-                    self.pending = 0..0;
-                }
+    fn step(&mut self) {
+        let pending = self.page.tail.pending();
+        if pending.is_empty() {
+            match self.page.tail.fill(|free| page::read(self.read.as_fd(), free)) {
+                Ok(0) => self.open = false,
+                Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(_) => self.open = false,
             }
             return;
         }
-        match nix::unistd::read(&self.read, &mut self.chunk) {
-            Ok(0) => self.open = false,
-            Ok(read) => {
-                page.append_stderr(&self.chunk[..read]);
-                self.pending = 0..read;
-            }
+        match page::write(self.real.as_fd(), pending) {
+            Ok(written) => self.page.tail.take(written),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(_) => self.open = false,
+            // Nobody reads the real one any more: the page still gets every byte.
+            Err(_) => self.page.tail.take(pending.len()),
         }
     }
 
-    /// Passes on what is there without waiting; what then remains the primary reads after the exit.
-    fn finish(&mut self, page: &Page) {
+    /// Passes on what is there without waiting; what then remains the primary passes on after the exit.
+    fn finish(&mut self) {
         loop {
             let (fd, wanted) = self.waits_for();
             let mut fds = [PollFd::new(fd, wanted)];
             if !self.open || !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
                 return;
             }
-            self.step(page);
+            self.step();
         }
     }
 }

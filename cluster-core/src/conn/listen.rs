@@ -144,6 +144,11 @@ pub(crate) fn inherit(sockets: impl IntoIterator<Item = (SocketName, OwnedFd)>) 
     registry.sockets.extend(sockets.map(|(name, fd)| ClusterSocket { name, listener: fd.into() }));
 }
 
+/// How many sockets there are.
+pub(crate) fn count() -> usize {
+    registry().sockets.len()
+}
+
 /// Takes the sockets out of the registry: the driver's in the primary, the worker's in a worker.
 pub(crate) fn take() -> Vec<ClusterSocket> {
     std::mem::take(&mut registry().sockets)

@@ -39,6 +39,10 @@ fn line(event: &Event) -> Option<String> {
         Event::ForkServerReady { pid } => format!("fork-server {pid}\n"),
         Event::ForkServerLost { .. } => "fork-server-lost\n".to_owned(),
         Event::Stopping { .. } => "stopping\n".to_owned(),
-        Event::Starting { .. } | Event::StoppingNow | Event::GivingUp { .. } | Event::Stopped => return None,
+        Event::Starting { .. }
+        | Event::OomGroup
+        | Event::StoppingNow
+        | Event::GivingUp { .. }
+        | Event::Stopped => return None,
     })
 }

@@ -128,6 +128,15 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     }
 }
 
+/// Whether running out of memory ends all processes of our control group at once (cgroup v2,
+/// `memory.oom.group`), the primary among them.
+fn dies_as_a_group() -> bool {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::")) else { return false };
+    let setting = std::fs::read_to_string(format!("/sys/fs/cgroup{own}/memory.oom.group"));
+    setting.is_ok_and(|setting| setting.trim() == "1")
+}
+
 /// The first asks, the second insists.
 fn stop(stops: &mut u32) -> Input {
     *stops += 1;
@@ -143,6 +152,12 @@ async fn until(at: Option<Instant>) {
 
 impl Signals {
     fn catch() -> io::Result<Self> {
+        use nix::sys::signal::{
+            SigSet,
+            Signal::{SIGCHLD, SIGINT, SIGQUIT, SIGTERM},
+        };
+        // Whoever started us may have blocked them, and the mask is inherited (sigprocmask(2)).
+        [SIGTERM, SIGINT, SIGQUIT, SIGCHLD].into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -191,6 +206,9 @@ impl Driver {
             all_ready: false,
         };
         driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source });
+        if dies_as_a_group() {
+            driver.tell(Event::OomGroup);
+        }
         Ok(driver)
     }
 

@@ -20,6 +20,7 @@ use crate::supervise::driver::Note;
 use crate::supervise::input::Input;
 use crate::sys::page::Mapped;
 use crate::sys::{channel, descriptors, process, readiness};
+use crate::tail::CHUNK;
 use crate::worker::{Slot, WorkerId};
 
 /// What the primary holds of one worker, from before its birth to after its end.
@@ -98,6 +99,7 @@ impl Peer {
             notes,
             hears: true,
             relays: relay_boot,
+            relayed: Vec::new(),
         };
         tokio::spawn(watch.run());
         Ok(())
@@ -139,6 +141,8 @@ struct Watch {
     hears: bool,
     /// Its sentinel does not run yet, so that its standard error is relayed here.
     relays: bool,
+    /// What was relayed here: before its sentinel ran, and after its end.
+    relayed: Vec<u8>,
 }
 
 impl Watch {
@@ -157,7 +161,7 @@ impl Watch {
                     Err(_) => self.hears = false,
                 },
                 ready = self.stderr.readable(), if self.relays => match ready {
-                    Ok(mut ready) => match relay(&self.stderr, &self.page) {
+                    Ok(mut ready) => match relay(&self.stderr, &mut self.relayed) {
                         Ok(0) => self.relays = false,
                         Ok(_) => {}
                         Err(_) => ready.clear_ready(),
@@ -198,10 +202,12 @@ impl Watch {
                 heard => self.take(heard).await,
             }
         }
-        write_if_room(&self.page.stderr_in_hand());
+        write_if_room(&self.page.tail.in_hand());
+        let mut words = std::mem::take(&mut self.relayed);
+        words.extend(self.page.tail.last());
         let mut left: usize = 1 << 20;
         while left > 0 {
-            match relay(&self.stderr, &self.page) {
+            match relay(&self.stderr, &mut words) {
                 Ok(read @ 1..) => left = left.saturating_sub(read),
                 _ => break,
             }
@@ -211,7 +217,7 @@ impl Watch {
             // Somebody else has reaped it: user code that waits for any child.
             Ok(None) | Err(_) => ExitStatus::default(),
         };
-        let last_stderr = last_lines(&self.page.stderr_tail());
+        let last_stderr = last_lines(&words);
         self.tell(Input::Exited { worker: self.worker, status, last_stderr }).await;
     }
 }
@@ -248,13 +254,14 @@ fn hear(worker: WorkerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
     })
 }
 
-/// Passes on one piece of a worker's standard error; waits neither to read nor to write.
-fn relay(from: &AsyncFd<OwnedFd>, page: &Page) -> io::Result<usize> {
-    let mut chunk = [0; 4096];
+/// Passes on one piece of a worker's standard error; waits neither to read nor to write. The last of it is
+/// kept in `words`.
+fn relay(from: &AsyncFd<OwnedFd>, words: &mut Vec<u8>) -> io::Result<usize> {
+    let mut chunk = [0; CHUNK];
     let read = nix::unistd::read(from.get_ref(), &mut chunk)?;
-    page.append_stderr(&chunk[..read]);
     write_if_room(&chunk[..read]);
-    page.stderr_relayed(read);
+    words.extend_from_slice(&chunk[..read]);
+    words.drain(..words.len().saturating_sub(2 * CHUNK));
     Ok(read)
 }
 

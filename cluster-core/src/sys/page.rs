@@ -2,10 +2,13 @@
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU8;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -44,7 +47,7 @@ impl<T: Shared> Mapped<T> {
     /// Maps memory that `create` made in another process.
     pub(crate) fn map(fd: BorrowedFd<'_>) -> nix::Result<Self> {
         if nix::sys::stat::fstat(fd)?.st_size != Self::LEN.get() as i64 {
-            return Err(nix::errno::Errno::EPROTO);
+            return Err(Errno::EPROTO);
         }
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice; the size was just checked.
@@ -67,4 +70,20 @@ impl<T: Shared> Drop for Mapped<T> {
         // SAFETY: ours alone; references to it cannot outlive this value.
         let _ = unsafe { munmap(self.at.cast(), Self::LEN.get()) };
     }
+}
+
+/// Reads once, straight into shared memory.
+pub(crate) fn read(from: BorrowedFd<'_>, to: &[AtomicU8]) -> nix::Result<usize> {
+    // SAFETY: the slice is valid for its length, and an AtomicU8 may be changed through a shared reference.
+    // The kernel's copy is no atomic store, but whoever reads these bytes does so after this process has
+    // counted them or has ended.
+    let done = unsafe { libc::read(from.as_raw_fd(), to.as_ptr().cast_mut().cast(), to.len()) };
+    Errno::result(done).map(|count| count as usize)
+}
+
+/// Writes once, straight from shared memory.
+pub(crate) fn write(to: BorrowedFd<'_>, from: &[AtomicU8]) -> nix::Result<usize> {
+    // SAFETY: the slice is valid for its length; this process alone changes it, and not meanwhile.
+    let done = unsafe { libc::write(to.as_raw_fd(), from.as_ptr().cast(), from.len()) };
+    Errno::result(done).map(|count| count as usize)
 }

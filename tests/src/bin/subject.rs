@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let ended = match (method.as_str(), cluster(addr, &knobs)) {
         (_, Err(err)) => Err(err),
         ("fork", Ok(cluster)) => run_fork(cluster, &knobs),
-        (_, Ok(cluster)) => run_await(cluster),
+        (_, Ok(cluster)) => run_await(cluster, &knobs),
     };
     if cluster_core::is_primary() && knobs.has("twice") {
         let again = Cluster::builder().worker(|_| async { Ok(()) }).run();
@@ -113,6 +113,9 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if knobs.has("wait-for-ready") {
         builder = builder.wait_for_ready();
     }
+    if knobs.has("runtime") {
+        builder = builder.runtime(cluster_core::Runtime::multi_thread(2));
+    }
     if knobs.has("quiet") {
         builder = builder.quiet();
     }
@@ -154,9 +157,23 @@ fn run_fork(cluster: Ready, knobs: &Knobs) -> Result<(), Error> {
     cluster.run()
 }
 
-fn run_await(cluster: Ready) -> Result<(), Error> {
+fn run_await(cluster: Ready, knobs: &Knobs) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.expect("a runtime").block_on(cluster.into_future())
+    let file = knobs.value("drop-when").filter(|_| cluster_core::is_primary()).map(str::to_owned);
+    runtime.expect("a runtime").block_on(async move {
+        let Some(file) = file else { return cluster.await };
+        tokio::select! {
+            ended = cluster.into_future() => ended,
+            () = appears(&file) => Ok(()),
+        }
+    })
+}
+
+/// Waits for a file.
+async fn appears(path: &str) {
+    while !fs::exists(path).is_ok_and(|there| there) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
@@ -171,9 +188,7 @@ async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
         std::process::exit(17);
     }
     if let Some(path) = knobs.value("ready-when") {
-        while !fs::exists(path)? {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        appears(path).await;
         worker.ready();
     }
     let mut acceptor = worker.acceptor("line")?;
@@ -243,6 +258,8 @@ async fn answer(
             other => format!("{other:?}"),
         },
         "burn-descriptors" => burn_descriptors(worker),
+        "env" => env::var(rest).unwrap_or_else(|err| err.to_string()),
+        "garbage" => garbage(),
         "child" => child(knobs),
         "stray" => stray(number()),
         "until-end" => {
@@ -278,6 +295,13 @@ fn burn_descriptors(worker: &Worker) -> String {
         drop(burnt);
     });
     count.to_string()
+}
+
+/// Sends what is no message on every socket there is, the line to the primary among them.
+fn garbage() -> String {
+    use nix::sys::socket::{MsgFlags, send};
+    let sent = (3..64).filter(|fd| send(*fd, &[0xff; 99], MsgFlags::MSG_NOSIGNAL).is_ok()).count();
+    format!("{sent} sockets")
 }
 
 /// Runs this very program as a child that wants to be an ordinary one.
