@@ -1,4 +1,4 @@
-//! Run with `cargo run --release --example preload -- 127.0.0.1:3000`, then `curl http://127.0.0.1:3000/mem` several times.
+//! Run with `cargo run --release --example preload -- 127.0.0.1:3000`, then `curl http://127.0.0.1:3000/mem`.
 //!
 //! A table of 256 MiB is built once, in `main`. The workers are forked after that, so they share its pages:
 //! each one's private memory is small, and its PSS (its own plus its part of what is shared) falls with
@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use cluster_axum::{Error, Worker};
+use cluster_axum::Error;
 
 /// 256 MiB of `u64`.
 const ENTRIES: u64 = (256 << 20) / 8;
@@ -35,18 +35,26 @@ async fn square(State(table): State<Table>, Query(query): Query<HashMap<String, 
     }
 }
 
-/// The memory of the worker that answers.
-async fn memory(worker: Worker) -> Result<String, (StatusCode, String)> {
-    let [pss, clean, dirty] = measure(["Pss:", "Private_Clean:", "Private_Dirty:"])
-        .map_err(|err| (StatusCode::INTERNAL_SERVER_ERROR, format!("/proc/self/smaps_rollup: {err}\n")))?;
-    let private = clean + dirty;
-    Ok(format!("worker {} (pid {}): PSS {pss} KiB, private {private} KiB\n", worker.id(), worker.pid()))
+/// The memory of each worker: they are the primary's children, and named so.
+async fn memory() -> Result<String, (StatusCode, String)> {
+    list_workers().map_err(|err| (StatusCode::INTERNAL_SERVER_ERROR, format!("/proc: {err}\n")))
 }
 
-/// Figures that the kernel keeps of this process, in KiB (proc_pid_smaps(5)).
-fn measure<const N: usize>(names: [&str; N]) -> io::Result<[u64; N]> {
-    let text = fs::read_to_string("/proc/self/smaps_rollup")?;
-    let figure =
-        |name| text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
-    Ok(names.map(|name| figure(name).unwrap_or(0)))
+fn list_workers() -> io::Result<String> {
+    let primary = std::os::unix::process::parent_id();
+    let mut list = String::new();
+    for pid in fs::read_to_string(format!("/proc/{primary}/task/{primary}/children"))?.split_whitespace() {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
+        if name.starts_with("worker ") {
+            // Figures that the kernel keeps of a process, in KiB (proc_pid_smaps(5)).
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let kib = |name: &str| -> u64 {
+                let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+                line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+            };
+            let private = kib("Private_Clean:") + kib("Private_Dirty:");
+            list += &format!("{} (pid {pid}): PSS {} KiB, private {private} KiB\n", name.trim(), kib("Pss:"));
+        }
+    }
+    Ok(list)
 }

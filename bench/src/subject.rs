@@ -132,8 +132,7 @@ impl Running {
     pub(crate) fn stop(self) -> Result<(), Error> {
         let Host::Cluster(process) = self.host else { return Ok(()) };
         let why = match process.stop() {
-            Ok(stopped) if !stopped.status.success() => format!("its primary ended with {}", stopped.status),
-            Ok(stopped) if !stopped.left.is_empty() => format!("processes are left: {:?}", stopped.left),
+            Ok(status) if !status.success() => format!("its primary ended with {status}"),
             Ok(_) => return Ok(()),
             Err(err) => err.to_string(),
         };

@@ -1,7 +1,6 @@
 //! The builder: collects what a cluster is to be.
 use std::future::Future;
 use std::net::TcpListener;
-use std::pin::Pin;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,38 +10,12 @@ use crate::cluster::Ready;
 use crate::config::{Addr, Restart, Runtime, Settings};
 use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
 use crate::error::{BoxError, StartError};
+use crate::program::{Blueprint, Layout, MakeFuture, Program};
 use crate::worker::Worker;
 
 /// Sockets that fit into one welcome: the kernel lets a message carry 253 descriptors, and their names must
 /// fit into its packet.
 const MAX_SOCKETS: usize = 200;
-
-/// What makes the future of a worker's program.
-pub(crate) type MakeFuture =
-    Box<dyn FnOnce(Worker) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>> + Send>;
-
-/// What a worker runs.
-pub(crate) enum Program {
-    /// A future, on a runtime of ours or of the user's.
-    Future(MakeFuture),
-    /// A function that brings its own runtime, for frameworks that have one.
-    Blocking(Box<dyn FnOnce(Worker, Runtime) -> Result<(), BoxError> + Send>),
-}
-
-/// What each process of the cluster knows from its own run of `main`.
-#[derive(Clone)]
-pub(crate) struct Blueprint {
-    pub(crate) settings: Settings,
-    /// Names and identities of the listeners.
-    pub(crate) listeners: Vec<(String, BindKey)>,
-}
-
-/// A cluster whose sockets are bound.
-pub(crate) struct Layout {
-    pub(crate) blueprint: Blueprint,
-    /// How each socket is announced.
-    pub(crate) schemes: Vec<(BindKey, &'static str)>,
-}
 
 /// A program that runs as several processes on one port.
 ///

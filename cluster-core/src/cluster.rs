@@ -13,11 +13,12 @@ use tokio::sync::oneshot;
 
 use crate::birth::arrival::{self, Arrival};
 use crate::birth::{forkserver, newborn};
-use crate::builder::{Builder, Layout, Program};
+use crate::builder::Builder;
 use crate::config::{Runtime, Settings};
 use crate::conn::listen::{self, BindKey};
 use crate::error::{BoxError, Error, StartError};
 use crate::event;
+use crate::program::{Layout, Program};
 use crate::role::is_primary;
 use crate::supervise::driver::{self, Method, Plan};
 use crate::worker::Worker;
@@ -129,6 +130,7 @@ impl Ready {
             Ok(Err(err)) => Some(crate::ipc::control::text(newborn::chain(err.as_ref()))),
             Err(panic) => Some(crate::ipc::control::text(newborn::panic_text(panic.as_ref()))),
         });
+        worker.words_passed_on().await;
         match result {
             Ok(result) => result.map_err(Error::Worker),
             Err(panic) => std::panic::resume_unwind(panic),

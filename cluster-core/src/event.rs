@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::worker::{Slot, WorkerId};
+use crate::id::{Slot, WorkerId};
 
 /// Why a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

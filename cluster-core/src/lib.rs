@@ -43,6 +43,10 @@ mod config;
 #[cfg(target_os = "linux")]
 mod error;
 #[cfg(target_os = "linux")]
+mod id;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
 mod role;
 #[cfg(target_os = "linux")]
 mod worker;
@@ -85,9 +89,11 @@ pub use conn::{Acceptor, Connection, OpenConnection};
 #[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, Error, StartError};
 #[cfg(target_os = "linux")]
+pub use id::{Slot, WorkerId};
+#[cfg(target_os = "linux")]
 pub use role::{Role, is_primary, is_worker, role};
 #[cfg(target_os = "linux")]
-pub use worker::{Draining, Slot, Worker, WorkerId, try_worker, worker};
+pub use worker::{Draining, Worker, try_worker, worker};
 
 /// For the adapters; no promise is made about it.
 #[cfg(target_os = "linux")]

@@ -16,6 +16,8 @@ pub(crate) struct Life {
     finished: AtomicBool,
     pub(crate) for_runtime: Arc<EventFd>,
     pub(crate) for_sentinel: Arc<EventFd>,
+    /// Rung when the program has ended and its standard error has been passed on.
+    pub(crate) passed_on: Arc<EventFd>,
 }
 
 impl Life {
@@ -29,6 +31,7 @@ impl Life {
             finished: AtomicBool::new(false),
             for_runtime: Arc::new(bell()?),
             for_sentinel: Arc::new(bell()?),
+            passed_on: Arc::new(bell()?),
         })
     }
 

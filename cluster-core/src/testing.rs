@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use heard::WorkerProcess;
-pub use process::{Process, Stopped};
+pub use process::Process;
 
+use crate::id::{Slot, WorkerId};
 use crate::life::Life;
-use crate::worker::{Parts, Slot, Worker, WorkerId};
+use crate::worker::{Parts, Worker};
 
 thread_local! {
     static FAKE: RefCell<Option<Worker>> = const { RefCell::new(None) };

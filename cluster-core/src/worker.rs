@@ -15,41 +15,12 @@ use tokio_util::task::TaskTracker;
 use crate::conn::Acceptor;
 use crate::conn::listen::{BindKey, ClusterSocket};
 use crate::error::AcceptError;
+use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::life::Life;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::sys::readiness;
-
-/// A stable place in the cluster, 0 to the number of workers - 1. A successor takes its predecessor's slot.
-///
-/// # Example
-/// ```
-/// assert_eq!(cluster_core::Slot(3).to_string(), "3");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(pub u16);
-
-/// A worker's number, unique in the life of a cluster, growing from 1.
-///
-/// # Example
-/// ```
-/// assert!(cluster_core::WorkerId(2) > cluster_core::WorkerId(1));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkerId(pub u64);
-
-impl std::fmt::Display for Slot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::fmt::Display for WorkerId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// This worker process. Cheap to clone; in a handler it is an extractor, elsewhere [`worker()`] gives it.
 ///
@@ -391,6 +362,15 @@ impl Worker {
     pub async fn finish_tasks(&self) {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// Waits until the sentinel has passed on what the program wrote to standard error: a process that ends
+    /// meanwhile would have part of it passed on twice. Not longer than a moment: nobody may read it.
+    pub(crate) async fn words_passed_on(&self) {
+        const MOMENT: Duration = Duration::from_secs(1);
+        if let Ok(bell) = readiness::watch(self.inner.life.passed_on.clone()) {
+            let _ = tokio::time::timeout(MOMENT, bell.readable()).await;
+        }
     }
 
     /// The program has ended: tells the primary why, and the sentinel to let the process go.

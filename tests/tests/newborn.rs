@@ -92,7 +92,7 @@ fn a_log_file_opened_in_main_is_right_in_every_worker() {
                 app.wait_for_workers(|now| now.len() == 3 && now[0].id != victim.id).unwrap();
             }
         }
-        assert!(app.stop().unwrap().status.success());
+        assert!(app.stop().unwrap().success());
         let text = std::fs::read_to_string(&log).unwrap();
         let expected: Vec<String> = (0..60).map(|line| line.to_string()).collect();
         assert_eq!(text.lines().collect::<Vec<_>>(), expected, "{method}");

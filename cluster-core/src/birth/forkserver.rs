@@ -6,10 +6,10 @@ use nix::unistd::Pid;
 
 use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
 use crate::birth::newborn::{self, name_process};
-use crate::builder::{Blueprint, Program};
 use crate::conn::listen;
 use crate::error::StartError;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, Received, ToForkServer};
+use crate::program::{Blueprint, Program};
 use crate::role::{Role, become_role};
 use crate::sys::channel;
 use crate::sys::fork::{self, Grandchild, Side};

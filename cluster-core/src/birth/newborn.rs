@@ -11,15 +11,16 @@ use nix::unistd::{Pid, getppid};
 
 use crate::birth::arrival::{Arrival, Belongings};
 use crate::birth::sentinel::Sentinel;
-use crate::builder::{Blueprint, MakeFuture, Program};
 use crate::config::Runtime;
 use crate::conn::listen;
 use crate::error::{BoxError, StartError};
+use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::life::Life;
+use crate::program::{Blueprint, MakeFuture, Program};
 use crate::role::{Role, become_role};
 use crate::sys::{descriptors, fork, signals};
-use crate::worker::{Parts, Slot, Worker, WorkerId};
+use crate::worker::{Parts, Worker};
 
 /// The exit code of a panic, as `main` has it.
 const PANIC_CODE: i32 = 101;

@@ -77,11 +77,14 @@ impl Sentinel {
 
     /// Watches for as long as the process lives: after the program's end `main` may go on.
     pub(crate) fn watch_for_ever(mut self) -> ! {
+        while !self.life.is_finished() {
+            self.watch_once();
+        }
+        self.kill_at.get_or_insert(Instant::now() + self.drain_timeout);
+        self.stderr.finish();
+        let _ = self.life.passed_on.write(1);
         loop {
             self.watch_once();
-            if self.life.is_finished() {
-                self.kill_at.get_or_insert(Instant::now() + self.drain_timeout);
-            }
         }
     }
 

@@ -2,6 +2,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// No encoded value is longer.
+pub(crate) const MAX_ENCODED: usize = 32 * 1024;
+
 /// Bytes that are no value of the type, or a value that does not fit.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -16,7 +19,7 @@ pub(crate) fn encode<'b, T: Serialize>(value: &T, buf: &'b mut [u8]) -> Result<&
 
 /// Decodes exactly one value: bytes left over are an error.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let config = bincode::config::standard().with_limit::<{ super::control::MAX_PACKET }>();
+    let config = bincode::config::standard().with_limit::<MAX_ENCODED>();
     let (value, used) =
         bincode::serde::decode_from_slice(bytes, config).map_err(|err| CodecError(err.to_string()))?;
     if used == bytes.len() {

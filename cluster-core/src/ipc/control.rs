@@ -16,7 +16,7 @@ use crate::sys::channel;
 /// Grows with every change of the types in this file.
 pub(crate) const PROTOCOL: u32 = 1;
 /// No packet is longer.
-pub(crate) const MAX_PACKET: usize = 32 * 1024;
+pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
 pub(crate) const SMALL_PACKET: usize = 256;
 /// Longer texts are cut.

@@ -13,12 +13,12 @@ use crate::birth::executable::{Executable, Execution};
 use crate::birth::forkserver::Started;
 use crate::conn::listen::ClusterSocket;
 use crate::event::Status;
+use crate::id::WorkerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
 use crate::role::Role;
-use crate::supervise::driver::Note;
 use crate::supervise::input::Input;
+use crate::supervise::note::Note;
 use crate::sys::{channel, process, readiness};
-use crate::worker::WorkerId;
 
 /// The driver's side: dropping it dismisses the fork server.
 pub(crate) struct Breeder {

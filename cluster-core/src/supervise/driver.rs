@@ -1,7 +1,7 @@
 //! The driver: hears workers, signals and time, asks the pool what to do, and does it.
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::unistd::Pid;
@@ -14,15 +14,16 @@ use crate::config::{Settings, Workers};
 use crate::conn::listen::ClusterSocket;
 use crate::error::{Error, StartError};
 use crate::event::Event;
+use crate::id::{Slot, WorkerId};
 use crate::role::Role;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::input::{Action, Input, Policy, Verdict};
+use crate::supervise::note::Note;
 use crate::supervise::orphans::Orphans;
 use crate::supervise::peer::{Newcomer, Peer, Place};
 use crate::supervise::pool::Pool;
 use crate::sys::process;
-use crate::worker::{Slot, WorkerId};
 
 /// All that a primary needs to begin.
 pub(crate) struct Plan {
@@ -40,16 +41,6 @@ pub(crate) enum Method {
     Fork(Started),
     /// Executed.
     Exec,
-}
-
-/// What tasks tell the driver.
-pub(crate) enum Note {
-    /// For the pool.
-    Input(Input),
-    /// A worker is a process.
-    Born { worker: WorkerId, pid: Pid, pidfd: OwnedFd },
-    /// A fork server has ended.
-    ForkServerGone { pid: Pid, why: String },
 }
 
 /// One generation, for now.
@@ -246,6 +237,7 @@ impl Driver {
     fn decide(&mut self, input: Input) -> Option<Verdict> {
         let mut inputs = vec![input];
         let mut verdict = None;
+        let mut events = Vec::new();
         while let Some(input) = inputs.pop() {
             for action in self.pool.handle(Instant::now(), input) {
                 match action {
@@ -260,11 +252,13 @@ impl Driver {
                             breeder.kill();
                         }
                     }
-                    Action::Tell(event) => self.tell(event),
+                    // AFTER all acts: a successor does not wait for a slow terminal.
+                    Action::Tell(event) => events.push(event),
                     Action::End(end) => verdict = Some(end),
                 }
             }
         }
+        events.into_iter().for_each(|event| self.tell(event));
         verdict
     }
 

@@ -3,7 +3,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::event::Event;
-use crate::worker::{Slot, WorkerId};
+use crate::id::{Slot, WorkerId};
 
 /// What the driver tells the pool.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::event::{ExitReason, Status};
-use crate::worker::Slot;
+use crate::id::Slot;
 
 /// A worker ends itself at its drain deadline; the primary does it this much later if it has not.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);

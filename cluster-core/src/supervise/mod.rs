@@ -4,6 +4,7 @@ mod breeder;
 pub(crate) mod driver;
 mod input;
 mod member;
+mod note;
 mod nursery;
 mod orphans;
 mod peer;

@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 use crate::conn::listen::ClusterSocket;
 use crate::error::StartError;
 use crate::event::last_lines;
+use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, ToWorker, Welcome};
 use crate::scoreboard::Page;
-use crate::supervise::driver::Note;
 use crate::supervise::input::Input;
+use crate::supervise::note::Note;
 use crate::sys::page::Mapped;
 use crate::sys::{channel, descriptors, process, readiness};
 use crate::tail::CHUNK;
-use crate::worker::{Slot, WorkerId};
 
 /// What the primary holds of one worker, from before its birth to after its end.
 pub(crate) struct Peer {

@@ -5,11 +5,11 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::event::{Event, Exit, ExitReason, Next};
+use crate::id::{Slot, WorkerId};
 use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::member::{DRAIN_GRACE, Killed, LastWord, Member, Phase};
 use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
 use crate::supervise::restart::{Backoff, Budget};
-use crate::worker::{Slot, WorkerId};
 
 /// What is not ready when the cluster stops serves nobody; so long it may take to leave by itself.
 const UNREADY_DRAIN: Duration = Duration::from_secs(1);

@@ -31,9 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// let stream = std::net::TcpStream::connect(app.addr())?;
 /// // ... talk to it ...
 /// drop(stream);
-/// let stopped = app.stop()?;
-/// assert!(stopped.status.success());
-/// assert!(stopped.left.is_empty(), "processes are left: {:?}", stopped.left);
+/// let status = app.stop()?; // an error where a process is left
+/// assert!(status.success());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -42,23 +41,6 @@ pub struct Process {
     heard: Arc<Heard>,
     folder: PathBuf,
     status: Option<ExitStatus>,
-}
-
-/// How a program under test ended.
-///
-/// # Example
-/// ```no_run
-/// # fn f(app: cluster_core::testing::Process) -> std::io::Result<()> {
-/// let stopped = app.stop()?;
-/// assert_eq!(stopped.status.code(), Some(0));
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct Stopped {
-    /// The primary's exit status.
-    pub status: ExitStatus,
-    /// Processes of the program that were still there when the primary had ended.
-    pub left: Vec<u32>,
 }
 
 impl Process {
@@ -263,36 +245,41 @@ impl Process {
         marked_by(&self.folder)
     }
 
-    /// Asks the primary to stop (SIGTERM), waits for its end and looks for what it left.
+    /// Asks the primary to stop (SIGTERM), waits for its end and checks that nothing is left.
     ///
     /// # Errors
-    /// It does not end within a minute.
+    /// It does not end within a minute, or a process of it is still there when it has.
     ///
     /// # Example
     /// ```no_run
     /// # fn f(app: cluster_core::testing::Process) -> std::io::Result<()> {
-    /// assert!(app.stop()?.left.is_empty());
+    /// assert!(app.stop()?.success());
     /// # Ok(()) }
     /// ```
-    pub fn stop(self) -> io::Result<Stopped> {
+    pub fn stop(self) -> io::Result<ExitStatus> {
         self.signal(Signal::SIGTERM as i32)?;
         self.wait()
     }
 
-    /// Waits for the primary's end and looks for what it left.
+    /// Waits for the primary's end and checks that nothing is left.
     ///
     /// # Errors
-    /// It does not end within a minute.
+    /// It does not end within a minute, or a process of it is still there when it has.
     ///
     /// # Example
     /// ```no_run
     /// # fn f(app: cluster_core::testing::Process) -> std::io::Result<()> {
-    /// let stopped = app.wait()?;
+    /// assert_eq!(app.wait()?.code(), Some(70));
     /// # Ok(()) }
     /// ```
-    pub fn wait(mut self) -> io::Result<Stopped> {
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.wait_for_primary()?;
-        Ok(Stopped { status, left: self.processes() })
+        let left = self.processes();
+        if left.is_empty() {
+            Ok(status)
+        } else {
+            Err(io::Error::other(format!("processes are left: {left:?}")))
+        }
     }
 
     /// Waits for the primary's end, and for nothing else: to see what becomes of its workers.

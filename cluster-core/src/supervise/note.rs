@@ -1,0 +1,17 @@
+//! What the tasks that follow processes tell the driver.
+use std::os::fd::OwnedFd;
+
+use nix::unistd::Pid;
+
+use crate::id::WorkerId;
+use crate::supervise::input::Input;
+
+/// A task's word to the driver.
+pub(crate) enum Note {
+    /// For the pool.
+    Input(Input),
+    /// A worker is a process.
+    Born { worker: WorkerId, pid: Pid, pidfd: OwnedFd },
+    /// A fork server has ended.
+    ForkServerGone { pid: Pid, why: String },
+}
