@@ -54,14 +54,13 @@ pub(crate) fn run(
             worker.draining().await;
             asked.at_once().await;
         };
-        match select(pin!(serve(&worker, listeners, make)), pin!(stop)).await {
+        let served = match select(pin!(serve(&worker, listeners, make)), pin!(stop)).await {
             Either::Left((served, _)) => served,
-            Either::Right(((), _)) => {
-                // Never dropped: that would wait for what `web::block` began.
-                std::mem::forget(runtime);
-                Ok(())
-            }
-        }
+            Either::Right(((), _)) => Ok(()),
+        };
+        // Never dropped: that would wait for what `web::block` began, which may never end.
+        std::mem::forget(runtime);
+        served
     })
 }
 

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::cluster::Ready;
-use crate::config::{Addr, Restart, Runtime, Settings};
+use crate::config::{Addr, Restart, Runtime, Settings, bounded};
 use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
 use crate::error::{BoxError, StartError};
 use crate::program::{Blueprint, Layout, MakeFuture, Program};
@@ -138,7 +138,7 @@ impl Builder {
     /// cluster_core::Cluster::builder().boot_timeout(Duration::from_secs(5));
     /// ```
     pub fn boot_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.boot_timeout = timeout;
+        self.settings.boot_timeout = bounded(timeout);
         self
     }
 
@@ -150,7 +150,7 @@ impl Builder {
     /// cluster_core::Cluster::builder().drain_timeout(Duration::from_secs(5));
     /// ```
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.drain_timeout = timeout;
+        self.settings.drain_timeout = bounded(timeout);
         self
     }
 

@@ -72,6 +72,7 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
+        workers.check_descriptors()?;
         let settings = blueprint.settings.clone();
         let started = forkserver::start(blueprint, program)?;
         let plan = Plan::new(settings, workers, schemes, Method::Fork(started));
@@ -97,6 +98,7 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
+        workers.check_descriptors()?;
         let plan = Plan::new(blueprint.settings, workers, schemes, Method::Exec);
         let (mut result, end) = oneshot::channel();
         thread::Builder::new()

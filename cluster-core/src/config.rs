@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fmt, io, thread};
+use std::{env, fmt, fs, io, thread};
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -243,7 +243,7 @@ impl Restart {
     /// cluster_core::Restart::default().delay(Duration::from_millis(10), Duration::from_secs(1));
     /// ```
     pub fn delay(self, min: Duration, max: Duration) -> Self {
-        Self { min, max: max.max(min), ..self }
+        Self { min: bounded(min), max: bounded(max.max(min)), ..self }
     }
 
     /// Gives up at `times` crashes within `window` with no worker online (default 16 in 60 s).
@@ -254,7 +254,7 @@ impl Restart {
     /// cluster_core::Restart::default().limit(5, Duration::from_secs(10));
     /// ```
     pub fn limit(self, times: u32, window: Duration) -> Self {
-        Self { times: times.max(1), window, ..self }
+        Self { times: times.max(1), window: bounded(window), ..self }
     }
 
     /// A worker that exits with one of these codes is not replaced.
@@ -267,6 +267,14 @@ impl Restart {
         self.final_codes.extend(codes);
         self
     }
+}
+
+/// The longest time that is waited for: a year. More means for ever, and must not overflow a clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// A time that can be added to any other.
+pub(crate) fn bounded(time: Duration) -> Duration {
+    time.min(LONGEST)
 }
 
 /// What the builder collects besides the listeners and the program.
@@ -306,10 +314,10 @@ pub(crate) struct Workers {
     pub(crate) source: &'static str,
 }
 
-/// Descriptors that the primary has open besides those of its workers: standard streams, listeners,
-/// runtime, signals, fork server, and what the user's main opened.
-const DESCRIPTORS_BESIDES: u64 = 32;
-/// Control socket, pidfd and the read end of stderr; while a worker is born, both ends and its page.
+/// Descriptors that the primary opens besides those of its workers and what is open already: runtime,
+/// signals, fork server, executable, and what a birth needs for a moment.
+const DESCRIPTORS_BESIDES: u64 = 24;
+/// Control socket, pidfd and the read end of stderr.
 const DESCRIPTORS_PER_WORKER: u64 = 3;
 
 impl Settings {
@@ -328,13 +336,21 @@ impl Settings {
         }
         let count = u16::try_from(asked)
             .map_err(|_| StartError::TooManyWorkers { asked, limit: usize::from(u16::MAX) })?;
+        Ok(Workers { count, source })
+    }
+}
+
+impl Workers {
+    /// Refuses more workers than the primary can have descriptors for, beside what `main` has opened.
+    pub(crate) fn check_descriptors(&self) -> Result<(), StartError> {
         let (limit, _) =
             getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
-        let needed = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_WORKER * asked as u64;
+        let open = fs::read_dir("/proc/self/fd").map_err(StartError::Proc)?.count() as u64;
+        let needed = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_WORKER * u64::from(self.count);
         if needed > limit {
-            return Err(StartError::Descriptors { workers: asked, needed, limit });
+            return Err(StartError::Descriptors { workers: self.count.into(), needed, limit });
         }
-        Ok(Workers { count, source })
+        Ok(())
     }
 }
 

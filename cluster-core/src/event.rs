@@ -1,12 +1,16 @@
 //! What happens in a cluster, as data and as one line each.
 use std::fmt;
-use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::id::{Slot, WorkerId};
+use crate::sys::voice::Voice;
+use crate::tail::CHUNK;
 
 /// Why a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,18 +64,45 @@ impl Exit {
 /// Anything worth a line.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Starting { workers: u16, source: &'static str },
+    Starting {
+        workers: u16,
+        source: &'static str,
+    },
     OomGroup,
-    Listening { at: Vec<String> },
-    WorkerReady { worker: WorkerId, slot: Slot, pid: u32, took: Duration },
-    AllReady { workers: u16 },
-    WorkerDraining { worker: WorkerId, slot: Slot, pid: u32 },
+    Listening {
+        at: Vec<String>,
+    },
+    WorkerReady {
+        worker: WorkerId,
+        slot: Slot,
+        pid: u32,
+        took: Duration,
+    },
+    AllReady {
+        workers: u16,
+    },
+    WorkerDraining {
+        worker: WorkerId,
+        slot: Slot,
+        pid: u32,
+    },
     WorkerExited(Exit),
-    ForkServerReady { pid: u32 },
-    ForkServerLost { why: String, again_in: Duration },
-    Stopping { connections: u64 },
+    ForkServerReady {
+        pid: u32,
+    },
+    ForkServerLost {
+        why: String,
+        again_in: Duration,
+    },
+    /// `asked`: by somebody who may ask again.
+    Stopping {
+        connections: u64,
+        asked: bool,
+    },
     StoppingNow,
-    GivingUp { why: String },
+    GivingUp {
+        why: String,
+    },
     Stopped,
 }
 
@@ -120,9 +151,10 @@ impl fmt::Display for Event {
                     When(*again_in)
                 )
             }
-            Event::Stopping { connections } => {
+            Event::Stopping { connections, asked } => {
                 let plural = if *connections == 1 { "" } else { "s" };
-                write!(f, "draining {connections} connection{plural}; Ctrl-C again to stop now")
+                let hint = if *asked { "; Ctrl-C again to stop now" } else { "" };
+                write!(f, "draining {connections} connection{plural}{hint}")
             }
             Event::StoppingNow => f.write_str("stopping now"),
             Event::GivingUp { why } => write!(f, "giving up: {why}"),
@@ -237,10 +269,55 @@ pub(crate) fn speak_as(name: Option<&str>) {
     }
 }
 
-/// One line on standard error; if nobody reads it, so be it.
+/// Lines that standard error has not taken yet. It is never waited for: supervision goes on whether or not
+/// somebody reads.
+static UNREAD: Mutex<Unread> = Mutex::new(Unread { bytes: Vec::new(), lost: 0 });
+/// More than this is not kept.
+const MOST_UNREAD: usize = 64 * 1024;
+
+struct Unread {
+    bytes: Vec<u8>,
+    /// Lines that did not fit.
+    lost: u64,
+}
+
+/// One line on standard error.
 fn print(line: &str) {
     let name = NAME.get().map_or("cluster", String::as_str);
-    let _ = writeln!(std::io::stderr(), "{name}: {line}");
+    let mut unread = UNREAD.lock().unwrap_or_else(PoisonError::into_inner);
+    unread.add(name, line);
+    let Some(voice) = voice() else { return };
+    while !unread.bytes.is_empty() {
+        // A pipe takes so much whole or not at all, so that lines of several processes do not mix (pipe(7)).
+        let chunk = unread.bytes.len().min(CHUNK);
+        match voice.write(&unread.bytes[..chunk]) {
+            Ok(written) => drop(unread.bytes.drain(..written)),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return,
+            // Nobody will ever read it.
+            Err(_) => unread.bytes.clear(),
+        }
+    }
+}
+
+/// This process's standard error, never waited for.
+pub(crate) fn voice() -> Option<&'static Voice> {
+    static VOICE: OnceLock<Option<Voice>> = OnceLock::new();
+    VOICE.get_or_init(|| std::io::stderr().as_fd().try_clone_to_owned().ok().map(Voice::of)).as_ref()
+}
+
+impl Unread {
+    fn add(&mut self, name: &str, line: &str) {
+        if self.bytes.len() + line.len() > MOST_UNREAD {
+            self.lost += 1;
+            return;
+        }
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.bytes.extend(format!("{name}: {lost} lines are lost: nobody read them\n").bytes());
+        }
+        self.bytes.extend(format!("{name}: {line}\n").bytes());
+    }
 }
 
 #[cfg(test)]

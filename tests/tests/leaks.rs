@@ -49,7 +49,7 @@ fn invariant_5_no_descriptor_thread_or_memory_is_left_by_1000_restarts() {
         // The first few fill what is filled once: buffers, tables, the allocator's pools.
         kill(&app, 50);
         let (before, rss) = (held(&app), status_field(app.pid(), "VmRSS").unwrap());
-        kill(&app, if method == "fork" { 950 } else { 150 });
+        kill(&app, 950);
         let after = held(&app);
         assert_eq!(before, after, "{method}: {:?}", descriptors(app.pid()));
         let grown = status_field(app.pid(), "VmRSS").unwrap().saturating_sub(rss);

@@ -106,12 +106,15 @@ fn the_second_signal_and_quit_stop_at_once() {
         ] {
             let app = Process::start(subject(SUBJECT, method, &["workers=2"])).unwrap();
             let slow = begin(&app, "slow 600000");
-            for (nth, stop) in signals.iter().enumerate() {
-                if nth > 0 {
-                    // Two of the same kind that are pending at once are one (signal(7)).
-                    app.wait_for_line("stopping", 0).unwrap();
-                }
-                app.signal(*stop as i32).unwrap();
+            app.signal(signals[0] as i32).unwrap();
+            if let Some(second) = signals.get(1) {
+                app.wait_for_line("stopping", 0).unwrap();
+                // What comes within 100 ms of the first is the first once more.
+                let (pid, second) = (app.pid(), *second);
+                cluster_tests::eventually("the second insists", || {
+                    let _ = signal(pid, second);
+                    app.processes().len() <= 1
+                });
             }
             assert!(listen(slow).is_err(), "{method}: {signals:?}");
             let stopped = app.wait().unwrap();
@@ -140,6 +143,61 @@ fn a_stop_in_the_middle_of_a_start_leaves_nothing() {
             cluster_tests::eventually("it has begun", || app.processes().len() >= 2);
             assert!(app.stop().is_ok(), "{method}: {knob}");
         }
+    }
+}
+
+#[test]
+fn a_stop_serves_what_is_queued_before_it_refuses() {
+    for method in METHODS {
+        for everybody in [false, true] {
+            let app = Process::start(subject(SUBJECT, method, &["workers=2"])).unwrap();
+            let pids = if everybody { app.processes() } else { vec![app.pid()] };
+            // Stopped processes take nothing: these wait in the queue when the signal comes.
+            let workers = app.workers();
+            for worker in &workers {
+                signal(worker.pid, Signal::SIGSTOP).unwrap();
+                cluster_tests::eventually("it has stopped", || cluster_tests::is_stopped(worker.pid));
+            }
+            let queued: Vec<_> = (0..20).map(|_| say(app.addr(), "who").unwrap()).collect();
+            for pid in pids {
+                signal(pid, Signal::SIGTERM).unwrap();
+            }
+            app.wait_for_line("stopping", 0).unwrap();
+            for worker in &workers {
+                signal(worker.pid, Signal::SIGCONT).unwrap();
+            }
+            for stream in queued {
+                listen(stream).unwrap_or_else(|err| panic!("{method}, everybody {everybody}: {err}"));
+            }
+            assert!(app.wait().unwrap().success(), "{method}");
+        }
+    }
+}
+
+#[test]
+fn a_blocking_task_does_not_hold_up_a_stop() {
+    for method in METHODS {
+        let app =
+            Process::start(subject(SUBJECT, method, &["workers=1", "blocking-task", "drain=60000"])).unwrap();
+        let asked = Instant::now();
+        if method == "fork" {
+            assert!(app.stop().unwrap().success());
+            assert!(asked.elapsed() < Duration::from_secs(30), "it was not waited for");
+        } else {
+            // There the runtime is the user's, who decides what its end waits for.
+            signal(app.workers()[0].pid, Signal::SIGKILL).unwrap();
+            app.wait_for_workers(|workers| workers.iter().any(|worker| worker.id == 2)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn times_without_end_are_no_overflow() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=2", "for-ever"])).unwrap();
+        let slow = begin(&app, "slow 300");
+        assert!(app.stop().unwrap().success(), "{method}");
+        assert!(listen(slow).unwrap().starts_with("late "), "{method}");
     }
 }
 

@@ -15,13 +15,15 @@ use nix::unistd::Pid;
 
 use crate::role::{self, Role, Spoken};
 use crate::sys::process::{AcrossExec, before_exec};
+use crate::sys::start;
 
 /// One generation's executable, held open: a file replaced on disk changes nothing until a reload.
 pub(crate) struct Executable {
     file: File,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    directory: PathBuf,
+    /// None: the one that is current, whichever it is.
+    directory: Option<PathBuf>,
 }
 
 /// What a process is executed with.
@@ -47,7 +49,7 @@ impl Executable {
                 .iter()
                 .filter_map(|pair| name_and_value(pair))
                 .collect(),
-            directory: std::env::current_dir()?,
+            directory: start::directory(),
         })
     }
 
@@ -60,7 +62,10 @@ impl Executable {
             command.arg0(zeroth).args(rest);
         }
         command.env_clear().envs(defaults).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.env(role::VARIABLE, spoken.to_string()).current_dir(&self.directory);
+        command.env(role::VARIABLE, spoken.to_string());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
         let worker = role == Role::Worker;
         let stdin = File::open("/dev/null")?.into();
         before_exec(

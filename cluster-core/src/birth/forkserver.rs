@@ -1,8 +1,8 @@
 //! The fork server: one thread that receives a request, forks, replies. It never touches Tokio.
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::signal::SigSet;
-use nix::unistd::Pid;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getppid};
 
 use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
 use crate::birth::newborn::{self, name_process};
@@ -51,6 +51,11 @@ pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, progra
     name_process(PROCESS_NAME);
     // It ends with its primary and by nothing else; workers empty the mask again.
     let _ = SigSet::all().thread_block();
+    // One that is stopped when the primary dies is continued, and sees it.
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGCONT);
+    if getppid() != primary {
+        fork::exit_now(0);
+    }
     // Workers get the sockets with their welcome; here they would only keep them open.
     drop(listen::take());
     loop {

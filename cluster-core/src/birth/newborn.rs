@@ -52,8 +52,14 @@ pub(crate) fn live(control: OwnedFd, primary: Pid, middle: Pid, blueprint: Bluep
     // A fresh thread: what `main` keeps in thread-local storage (random generators, hash keys, the current
     // dispatcher) would be the same in all workers.
     let thread = thread::Builder::new().name("worker".into()).stack_size(stack_size()).spawn(move || {
-        let (code, error) = outcome(catch_unwind(AssertUnwindSafe(|| serve(serving, runtime, program))));
+        let mut built = None;
+        let served = catch_unwind(AssertUnwindSafe(|| serve(serving, &runtime, program, &mut built)));
+        let (code, error) = outcome(served);
         worker.program_ended(error);
+        // AFTER the word: blocking tasks may never end, and a program that has is not held up by them.
+        if let Some(runtime) = built {
+            runtime.shutdown_background();
+        }
         code
     });
     let code = match thread {
@@ -115,6 +121,8 @@ fn settle(arrival: Arrival, blueprint: &Blueprint) -> Result<(Worker, Sentinel),
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
     name_process(&format!("worker {}", welcome.slot));
+    // Once more: executing a file with capabilities has cleared it (prctl(2)).
+    nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(StartError::system("PR_SET_PDEATHSIG"))?;
     raise_oom_score();
     let life = Arc::new(Life::new().map_err(StartError::system("eventfd"))?);
     set_up_signals(&life).map_err(StartError::system("sigaction"))?;
@@ -179,17 +187,22 @@ pub(crate) fn stack_size() -> usize {
     }
 }
 
-/// Runs the program on a runtime of the worker's own.
-fn serve(worker: Worker, runtime: Runtime, program: Program) -> Result<(), BoxError> {
+/// Runs the program on a runtime of the worker's own, which is left in `built`.
+fn serve(
+    worker: Worker,
+    runtime: &Runtime,
+    program: Program,
+    built: &mut Option<tokio::runtime::Runtime>,
+) -> Result<(), BoxError> {
     match program {
         Program::Future(make) => {
             let runtime = runtime.build().map_err(|err| format!("cannot build the runtime: {err}"))?;
-            runtime.block_on(async {
+            built.insert(runtime).block_on(async {
                 tokio::spawn(worker.attend());
                 run(worker, make).await
             })
         }
-        Program::Blocking(serve) => serve(worker, runtime),
+        Program::Blocking(serve) => serve(worker, runtime.clone()),
     }
 }
 

@@ -18,9 +18,15 @@ use crate::ipc::control::{self, ToPrimary, ToWorker};
 use crate::life::Life;
 use crate::scoreboard::Page;
 use crate::sys::page::{self, Mapped};
+use crate::sys::voice::Voice;
 
 /// How long the runtime has to empty and close the accept queue before the sentinel closes it.
 const CLOSE_QUEUE_AFTER: Duration = Duration::from_millis(100);
+
+/// How long the primary has to answer a worker that wants to leave.
+const ANSWER_WITHIN: Duration = Duration::from_millis(100);
+/// How much is passed on at the end at the most: somebody may write on and on.
+const LAST_STEPS: usize = 64;
 
 pub(crate) struct Sentinel {
     control: OwnedFd,
@@ -32,12 +38,14 @@ pub(crate) struct Sentinel {
     orphaned: bool,
     kill_at: Option<Instant>,
     close_queue_at: Option<Instant>,
+    /// A drain of its own accord begins then, if the primary has not answered.
+    drain_at: Option<Instant>,
 }
 
 /// Standard error on its way to where it really goes; what is on the way is in the page.
 struct Relay {
     read: OwnedFd,
-    real: OwnedFd,
+    real: Voice,
     page: Arc<Mapped<Page>>,
     open: bool,
 }
@@ -62,7 +70,7 @@ impl Sentinel {
     ) -> Self {
         // `stderr.write` is dropped: the process has it as descriptor 2.
         let StderrRelay { read, real, write: _ } = stderr;
-        let stderr = Relay { read, real, page, open: true };
+        let stderr = Relay { read, real: Voice::of(real), page, open: true };
         Self {
             control,
             life,
@@ -72,6 +80,7 @@ impl Sentinel {
             orphaned: false,
             kill_at: None,
             close_queue_at: None,
+            drain_at: None,
         }
     }
 
@@ -104,9 +113,10 @@ impl Sentinel {
         if rung.bell {
             let _ = self.life.for_sentinel.read();
             if self.life.leave.swap(false, Ordering::AcqRel) && self.kill_at.is_none() {
-                // Told to leave by a signal or by itself: the primary sees to a successor.
+                // By a signal or by itself. The primary knows whether others will serve what is queued: until
+                // it says so this worker serves on.
                 let _ = control::try_send(self.control.as_fd(), &ToPrimary::Draining);
-                self.drain(false);
+                self.drain_at.get_or_insert(Instant::now() + ANSWER_WITHIN);
             }
         }
         if rung.relay {
@@ -116,7 +126,7 @@ impl Sentinel {
     }
 
     fn wait(&self) -> Rung {
-        let deadline = [self.kill_at, self.close_queue_at].into_iter().flatten().min();
+        let deadline = [self.kill_at, self.close_queue_at, self.drain_at].into_iter().flatten().min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             Some(at) => {
@@ -125,21 +135,19 @@ impl Sentinel {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
+        let bell = PollFd::new(self.life.for_sentinel.as_fd(), PollFlags::POLLIN);
+        let control = PollFd::new(self.control.as_fd(), PollFlags::POLLIN);
         let (relay, wanted) = self.stderr.waits_for();
-        let control_events = if self.orphaned { PollFlags::empty() } else { PollFlags::POLLIN };
-        let relay_events = if self.stderr.open { wanted } else { PollFlags::empty() };
-        let mut fds = [
-            PollFd::new(self.life.for_sentinel.as_fd(), PollFlags::POLLIN),
-            PollFd::new(relay, relay_events),
-            PollFd::new(self.control.as_fd(), control_events),
-        ];
-        // A closed line stays readable for ever: an orphan must not poll it again.
-        let len = if self.orphaned { 2 } else { 3 };
+        let relay = PollFd::new(relay, wanted);
+        // Left out, not just unasked: what is closed at the other end is reported for ever.
+        let (mut fds, relay_at) =
+            if self.orphaned { ([bell, relay, control], 1) } else { ([bell, control, relay], 2) };
+        let len = relay_at + usize::from(self.stderr.open);
         match poll(&mut fds[..len], timeout) {
             Err(_) => Rung::default(),
             Ok(_) => {
                 let rung = |at: usize| at < len && fds[at].any().unwrap_or(true);
-                Rung { bell: rung(0), relay: rung(1), control: rung(2) }
+                Rung { bell: rung(0), control: !self.orphaned && rung(1), relay: rung(relay_at) }
             }
         }
     }
@@ -158,6 +166,7 @@ impl Sentinel {
 
     fn drain(&mut self, close_queue: bool) {
         let now = Instant::now();
+        self.drain_at = None;
         self.life.drain(close_queue);
         self.kill_at.get_or_insert(now + self.drain_timeout);
         if close_queue {
@@ -171,6 +180,9 @@ impl Sentinel {
     }
 
     fn keep_deadlines(&mut self, now: Instant) {
+        if self.drain_at.is_some_and(|at| at <= now) {
+            self.drain(false);
+        }
         if self.close_queue_at.is_some_and(|at| at <= now) {
             self.close_queue_at = None;
             for socket in &self.sockets {
@@ -211,7 +223,7 @@ impl Relay {
             }
             return;
         }
-        match page::write(self.real.as_fd(), pending) {
+        match self.real.write_shared(pending) {
             Ok(written) => self.page.tail.take(written),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             // Nobody reads the real one any more: the page still gets every byte.
@@ -221,7 +233,7 @@ impl Relay {
 
     /// Passes on what is there without waiting; what then remains the primary passes on after the exit.
     fn finish(&mut self) {
-        loop {
+        for _ in 0..LAST_STEPS {
             let (fd, wanted) = self.waits_for();
             let mut fds = [PollFd::new(fd, wanted)];
             if !self.open || !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {

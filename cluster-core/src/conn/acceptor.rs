@@ -162,7 +162,7 @@ fn warn_exhausted(err: &io::Error) {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64 + WARN_EVERY.as_millis() as u64;
     let last = LAST.load(Ordering::Relaxed);
-    if now - last >= WARN_EVERY.as_millis() as u64
+    if now.saturating_sub(last) >= WARN_EVERY.as_millis() as u64
         && LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     {
         crate::event::warn(&format!("cannot accept connections for now: {err}; they wait in the queue"));

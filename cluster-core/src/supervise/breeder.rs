@@ -78,9 +78,9 @@ impl Breeder {
         self.pid
     }
 
-    /// Asks for a worker; it is told as `Born` or `Stillborn`.
+    /// Asks for a worker; it is told as `Born` or `Stillborn`, or the fork server as gone.
     pub(crate) fn ask(&self, worker: WorkerId, control: OwnedFd) {
-        // If nobody takes it the fork server is gone, and that has been or will be told.
+        // If nobody takes it the fork server is gone, which will be told, and the worker with it.
         let _ = self.requests.send(Request { worker, control });
     }
 
@@ -129,7 +129,7 @@ impl Watch {
                 },
             }
         }
-        self.bury(requests).await;
+        self.bury().await;
     }
 
     async fn ask(&mut self, Request { worker, control }: Request) {
@@ -175,8 +175,8 @@ impl Watch {
         let _ = self.notes.send(Note::Input(input)).await;
     }
 
-    /// It is gone, or beyond trust: what it had answered counts, what it had not is stillborn.
-    async fn bury(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+    /// It is gone, or beyond trust: what it had answered counts.
+    async fn bury(mut self) {
         let _ = process::pidfd_kill(self.pidfd.get_ref().as_fd(), Signal::SIGKILL);
         let _ = self.pidfd.readable().await.map(drop);
         while let Ok(Some(received)) =
@@ -188,14 +188,6 @@ impl Watch {
         }
         let status = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
         let why = status.map_or_else(|| "it is gone".to_owned(), |status| Status(status).to_string());
-        requests.close();
-        while let Ok(request) = requests.try_recv() {
-            self.asked.insert(request.worker.0);
-        }
-        for id in std::mem::take(&mut self.asked) {
-            let error = format!("the fork server was lost ({why})");
-            self.tell(Input::Stillborn { worker: WorkerId(id), error }).await;
-        }
         let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, why }).await;
     }
 }

@@ -1,8 +1,8 @@
 //! The driver: hears workers, signals and time, asks the pool what to do, and does it.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::os::fd::AsFd;
-use std::time::Instant;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,6 +55,10 @@ struct Driver {
     forks: bool,
     /// The fork server, while there is one.
     breeder: Option<Breeder>,
+    /// What it was asked for and has not answered.
+    unborn: BTreeSet<WorkerId>,
+    /// What the pool has still to be told, one per turn: in between everybody else is heard.
+    untold: VecDeque<Input>,
     executable: Executable,
     sockets: Vec<ClusterSocket>,
     places: Vec<String>,
@@ -81,7 +85,7 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     let (notes, mut inbox) = mpsc::channel(NOTES);
     let mut driver = Driver::new(plan, notes).map_err(Error::Start)?;
     let mut cancelled = std::pin::pin!(cancelled);
-    let mut stops = 0;
+    let mut stops = Stops::default();
     let mut is_cancelled = false;
     let mut orphans_due = None;
     let mut verdict = driver.decide(Input::Time);
@@ -90,11 +94,14 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             // In this order: what has happened is known before what is asked.
             biased;
             note = inbox.recv() => match note {
-                Some(note) => driver.note(note),
+                Some(note) => {
+                    driver.note(note);
+                    driver.untold.pop_front()
+                }
                 None => return Err(Error::Primary(io::ErrorKind::BrokenPipe.into())),
             },
-            _ = signals.terminate.recv() => Some(stop(&mut stops)),
-            _ = signals.interrupt.recv() => Some(stop(&mut stops)),
+            _ = signals.terminate.recv() => stops.asked(Instant::now()),
+            _ = signals.interrupt.recv() => stops.asked(Instant::now()),
             _ = signals.quit.recv() => Some(Input::StopNow),
             _ = signals.child.recv() => {
                 orphans_due = driver.reap_orphans();
@@ -104,7 +111,13 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 is_cancelled = true;
                 Some(Input::Stop)
             }
-            () = until(driver.pool.next_deadline()) => Some(Input::Time),
+            () = std::future::ready(()), if !driver.untold.is_empty() => driver.untold.pop_front(),
+            () = until(driver.pool.next_deadline()) => {
+                let news = hear_first(&mut inbox).await;
+                let time = news.is_none();
+                news.into_iter().for_each(|note| driver.note(note));
+                if time { Some(Input::Time) } else { driver.untold.pop_front() }
+            }
             () = until(orphans_due) => {
                 orphans_due = driver.reap_orphans();
                 None
@@ -128,10 +141,38 @@ fn dies_as_a_group() -> bool {
     setting.is_ok_and(|setting| setting.trim() == "1")
 }
 
-/// The first asks, the second insists.
-fn stop(stops: &mut u32) -> Input {
-    *stops += 1;
-    if *stops == 1 { Input::Stop } else { Input::StopNow }
+/// What has happened before a deadline is judged. After this process was stopped, or had no processor for
+/// long, the clock is ahead of the tasks that hear the workers: they run first.
+async fn hear_first(inbox: &mut mpsc::Receiver<Note>) -> Option<Note> {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+        if let Ok(note) = inbox.try_recv() {
+            return Some(note);
+        }
+    }
+    None
+}
+
+/// Signals that ask for an end: the first asks, the second insists.
+#[derive(Default)]
+struct Stops {
+    first: Option<Instant>,
+}
+
+impl Stops {
+    /// What comes with the first is the first once more: a terminal and a supervisor may both pass it on.
+    const ONE: Duration = Duration::from_millis(100);
+
+    fn asked(&mut self, now: Instant) -> Option<Input> {
+        match self.first {
+            None => {
+                self.first = Some(now);
+                Some(Input::Stop)
+            }
+            Some(first) if now - first < Self::ONE => None,
+            Some(_) => Some(Input::StopNow),
+        }
+    }
 }
 
 async fn until(at: Option<Instant>) {
@@ -185,6 +226,8 @@ impl Driver {
             peers: HashMap::new(),
             forks,
             breeder,
+            unborn: BTreeSet::new(),
+            untold: VecDeque::new(),
             executable,
             sockets: plan.sockets,
             places: plan.places,
@@ -203,59 +246,84 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Turns a task's note into what the pool understands.
-    fn note(&mut self, note: Note) -> Option<Input> {
+    /// Takes in a task's note: what the pool is to know of it is left in `untold`.
+    fn note(&mut self, note: Note) {
         match note {
             Note::Input(input) => {
-                if let Input::Exited { worker, .. } = &input
-                    && let Some(pid) = self.peers.remove(worker).and_then(|peer| peer.pid())
-                {
-                    self.orphans.worker_ended(pid);
-                }
-                Some(input)
-            }
-            Note::Born { worker, pid, pidfd } => {
-                let relay_boot = !self.forks;
-                let peer = self.peers.get_mut(&worker)?;
-                match peer.follow(worker, pid, pidfd, relay_boot, self.notes.clone()) {
-                    Ok(()) => Some(Input::Born { worker, pid: pid.as_raw() as u32 }),
-                    Err(err) => {
-                        peer.kill();
-                        self.peers.remove(&worker);
-                        Some(Input::Stillborn { worker, error: format!("cannot follow the worker: {err}") })
+                match &input {
+                    Input::Exited { worker, .. } => {
+                        if let Some(pid) = self.peers.remove(worker).and_then(|peer| peer.pid()) {
+                            self.orphans.worker_ended(pid);
+                        }
                     }
+                    Input::Stillborn { worker, .. } => {
+                        self.unborn.remove(worker);
+                        self.give_up_peer(*worker);
+                    }
+                    _ => {}
                 }
+                self.untold.push_back(input);
             }
+            Note::Born { worker, pid, pidfd } => self.follow(worker, pid, pidfd),
             Note::ForkServerGone { pid, why } => {
-                self.breeder.take_if(|breeder| breeder.pid() == pid)?;
-                Some(Input::ForkServerLost { why })
+                if self.breeder.take_if(|breeder| breeder.pid() == pid).is_none() {
+                    return;
+                }
+                self.orphans.fork_server_lost();
+                // BEFORE the stillbirths: the pool must not ask this fork server again.
+                self.untold.push_back(Input::ForkServerLost { why: why.clone() });
+                for worker in std::mem::take(&mut self.unborn) {
+                    self.give_up_peer(worker);
+                    let error = format!("the fork server was lost ({why})");
+                    self.untold.push_back(Input::Stillborn { worker, error });
+                }
             }
         }
     }
 
-    /// Asks the pool and does what it says, until it wants nothing more.
+    /// Nobody will follow this worker. If it lives all the same it must end by itself, and not take the end
+    /// of its line for the primary's: it would close the queue of the living.
+    fn give_up_peer(&mut self, worker: WorkerId) {
+        if let Some(peer) = self.peers.remove(&worker) {
+            peer.kill();
+        }
+    }
+
+    fn follow(&mut self, worker: WorkerId, pid: Pid, pidfd: OwnedFd) {
+        self.unborn.remove(&worker);
+        let (relay_boot, notes) = (!self.forks, self.notes.clone());
+        let Some(peer) = self.peers.get_mut(&worker) else { return };
+        let told = match peer.follow(worker, pid, pidfd, relay_boot, notes) {
+            Ok(()) => Input::Born { worker, pid: pid.as_raw() as u32 },
+            Err(err) => {
+                self.give_up_peer(worker);
+                process::discard(pid);
+                Input::Stillborn { worker, error: format!("cannot follow the worker: {err}") }
+            }
+        };
+        self.untold.push_back(told);
+    }
+
+    /// Asks the pool and does what it says.
     fn decide(&mut self, input: Input) -> Option<Verdict> {
-        let mut inputs = vec![input];
         let mut verdict = None;
         let mut events = Vec::new();
-        while let Some(input) = inputs.pop() {
-            for action in self.pool.handle(Instant::now(), input) {
-                match action {
-                    Action::Spawn { worker, slot } => inputs.extend(self.spawn(worker, slot)),
-                    Action::Drain { worker, close_queue } => {
-                        self.with_peer(worker, |peer| peer.drain(close_queue))
-                    }
-                    Action::Kill { worker } => self.with_peer(worker, Peer::kill),
-                    Action::StartForkServer => inputs.extend(self.start_fork_server()),
-                    Action::KillForkServer => {
-                        if let Some(breeder) = &self.breeder {
-                            breeder.kill();
-                        }
-                    }
-                    // AFTER all acts: a successor does not wait for a slow terminal.
-                    Action::Tell(event) => events.push(event),
-                    Action::End(end) => verdict = Some(end),
+        for action in self.pool.handle(Instant::now(), input) {
+            match action {
+                Action::Spawn { worker, slot } => self.spawn(worker, slot),
+                Action::Drain { worker, close_queue } => {
+                    self.with_peer(worker, |peer| peer.drain(close_queue))
                 }
+                Action::Kill { worker } => self.with_peer(worker, Peer::kill),
+                Action::StartForkServer => self.start_fork_server(),
+                Action::KillForkServer => {
+                    if let Some(breeder) = &self.breeder {
+                        breeder.kill();
+                    }
+                }
+                // AFTER all acts: a successor does not wait for its predecessor's obituary.
+                Action::Tell(event) => events.push(event),
+                Action::End(end) => verdict = Some(end),
             }
         }
         events.into_iter().for_each(|event| self.tell(event));
@@ -268,8 +336,8 @@ impl Driver {
         }
     }
 
-    /// Makes a worker, or says why not.
-    fn spawn(&mut self, worker: WorkerId, slot: Slot) -> Option<Input> {
+    /// Makes a worker, or tells why not.
+    fn spawn(&mut self, worker: WorkerId, slot: Slot) {
         let place = Place { worker, slot, slots: self.slots, generation: GENERATION };
         let made = Peer::prepare(&place, &self.sockets).map_err(|err| err.to_string()).and_then(
             |(peer, newcomer)| {
@@ -277,20 +345,19 @@ impl Driver {
                 self.make(worker, newcomer)
             },
         );
-        match made {
-            Ok(input) => input,
-            Err(error) => {
-                self.peers.remove(&worker);
-                Some(Input::Stillborn { worker, error })
-            }
+        if let Err(error) = made {
+            self.unborn.remove(&worker);
+            self.give_up_peer(worker);
+            self.untold.push_back(Input::Stillborn { worker, error });
         }
     }
 
-    fn make(&mut self, worker: WorkerId, newcomer: Newcomer) -> Result<Option<Input>, String> {
+    fn make(&mut self, worker: WorkerId, newcomer: Newcomer) -> Result<(), String> {
         if self.forks {
             let breeder = self.breeder.as_ref().ok_or("there is no fork server")?;
+            self.unborn.insert(worker);
             breeder.ask(worker, newcomer.control);
-            return Ok(None);
+            return Ok(());
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from) / usize::from(self.slots);
         let execution = Execution {
@@ -302,17 +369,18 @@ impl Driver {
         let pid =
             self.executable.execute(execution).map_err(|err| format!("cannot execute the program: {err}"))?;
         // Nobody but us reaps it, so the pid is its own until then.
-        let pidfd = process::pidfd_open(pid).map_err(|err| format!("pidfd_open: {err}"))?;
-        Ok(self.note(Note::Born { worker, pid, pidfd }))
+        let pidfd = process::pidfd_open(pid).map_err(|err| {
+            process::discard(pid);
+            format!("pidfd_open: {err}")
+        })?;
+        self.follow(worker, pid, pidfd);
+        Ok(())
     }
 
-    fn start_fork_server(&mut self) -> Option<Input> {
+    fn start_fork_server(&mut self) {
         match Breeder::execute(&self.executable, &self.sockets, GENERATION, self.notes.clone()) {
-            Ok(breeder) => {
-                self.breeder = Some(breeder);
-                None
-            }
-            Err(err) => Some(Input::ForkServerLost { why: err.to_string() }),
+            Ok(breeder) => self.breeder = Some(breeder),
+            Err(err) => self.untold.push_back(Input::ForkServerLost { why: err.to_string() }),
         }
     }
 
@@ -327,8 +395,10 @@ impl Driver {
 
     fn tell(&mut self, event: Event) {
         let event = match event {
-            Event::Stopping { .. } => {
-                Event::Stopping { connections: self.peers.values().map(Peer::connections_open).sum() }
+            Event::Stopping { asked, .. } => {
+                // The pages are the workers': what they say is shown, and not trusted to add up.
+                let open = self.peers.values().map(Peer::connections_open);
+                Event::Stopping { connections: open.fold(0, u64::saturating_add), asked }
             }
             event => event,
         };
@@ -369,5 +439,18 @@ impl Driver {
             // What the user's main has kept of the socket must not keep the port.
             let _ = socket2::SockRef::from(&socket.listener.as_fd()).shutdown(std::net::Shutdown::Read);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubled_signal_is_one_and_a_later_one_insists() {
+        let (mut stops, start) = (Stops::default(), Instant::now());
+        assert!(matches!(stops.asked(start), Some(Input::Stop)));
+        assert!(stops.asked(start + Duration::from_millis(99)).is_none());
+        assert!(matches!(stops.asked(start + Duration::from_millis(100)), Some(Input::StopNow)));
     }
 }

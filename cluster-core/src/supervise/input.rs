@@ -23,10 +23,11 @@ pub(crate) enum Input {
     /// The worker said what is no message.
     Garbled { worker: WorkerId },
     /// The worker's process is gone, and all that it had said has been told.
-    Exited { worker: WorkerId, status: ExitStatus, last_stderr: Vec<String> },
+    /// Without a status somebody else has reaped it.
+    Exited { worker: WorkerId, status: Option<ExitStatus>, last_stderr: Vec<String> },
     /// A fork server takes requests.
     ForkServerUp { pid: u32 },
-    /// The fork server is gone; its open requests are told as `Stillborn` first.
+    /// The fork server is gone; its open requests are told as `Stillborn` after this.
     ForkServerLost { why: String },
     /// Stop gracefully.
     Stop,

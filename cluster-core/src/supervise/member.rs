@@ -2,7 +2,7 @@
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::event::{ExitReason, Status};
+use crate::event::ExitReason;
 use crate::id::Slot;
 
 /// A worker ends itself at its drain deadline; the primary does it this much later if it has not.
@@ -30,6 +30,10 @@ pub(crate) enum Phase {
         until: Instant,
     },
     Serving,
+    /// It wants to leave; until then others may be told to leave too, and it is answered with them.
+    Asking {
+        until: Instant,
+    },
     /// Told to leave, or leaving of its own accord.
     Draining {
         until: Instant,
@@ -62,6 +66,7 @@ impl Phase {
         match self {
             Phase::Forking { until }
             | Phase::Booting { until }
+            | Phase::Asking { until }
             | Phase::Draining { until }
             | Phase::Leaving { until } => Some(*until),
             Phase::Serving | Phase::Killed(_) => None,
@@ -70,23 +75,30 @@ impl Phase {
 }
 
 impl Member {
+    /// Whether its slot is another's, or nobody's.
+    pub(crate) fn has_left(&self) -> bool {
+        match self.phase {
+            Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => true,
+            Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving | Phase::Asking { .. } => false,
+        }
+    }
+
     /// Why it ended, by what it went through, what it said and how the process ended.
-    pub(crate) fn reason(&self, now: Instant, status: ExitStatus) -> ExitReason {
-        let crashed_or = |fine: ExitReason| if status.success() { fine } else { ExitReason::Crashed };
+    pub(crate) fn reason(&self, now: Instant, status: Option<ExitStatus>) -> ExitReason {
+        let success = status.is_some_and(|status| status.success());
+        let crashed_or = |fine: ExitReason| if success { fine } else { ExitReason::Crashed };
         match self.phase {
             Phase::Killed(Killed::Boot) => ExitReason::BootTimeout,
             Phase::Killed(Killed::Drain | Killed::Leave) => ExitReason::DrainTimeout,
             Phase::Killed(Killed::Stop) => ExitReason::Stopped,
             Phase::Killed(Killed::Garbled) => ExitReason::Garbled,
             Phase::Forking { .. } | Phase::Booting { .. } => {
-                ExitReason::BootFailed(format!("it ended before it was ready ({})", Status(status)))
+                ExitReason::BootFailed("it ended before it was ready".to_owned())
             }
             Phase::Serving => crashed_or(ExitReason::Finished),
             // Its own sentinel kills it at the deadline, a moment before we would.
-            Phase::Draining { until } if now + DRAIN_GRACE >= until && !status.success() => {
-                ExitReason::DrainTimeout
-            }
-            Phase::Draining { .. } => crashed_or(ExitReason::Stopped),
+            Phase::Draining { until } if now + DRAIN_GRACE >= until && !success => ExitReason::DrainTimeout,
+            Phase::Asking { .. } | Phase::Draining { .. } => crashed_or(ExitReason::Stopped),
             Phase::Leaving { .. } => match &self.last_word {
                 Some(LastWord::BootFailed(error)) => ExitReason::BootFailed(error.clone()),
                 Some(LastWord::Finished { drained: true, error: None }) => ExitReason::Stopped,

@@ -12,6 +12,6 @@ pub(crate) enum Note {
     Input(Input),
     /// A worker is a process.
     Born { worker: WorkerId, pid: Pid, pidfd: OwnedFd },
-    /// A fork server has ended.
+    /// A fork server has ended; what it was asked for and has not answered it never will.
     ForkServerGone { pid: Pid, why: String },
 }

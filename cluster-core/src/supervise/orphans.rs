@@ -24,6 +24,8 @@ pub(crate) struct Orphans {
     /// Unknown zombies, since when (as PID 1).
     unknown: HashMap<Pid, Instant>,
     own_pid: Pid,
+    /// A fork server was lost, perhaps in the middle of a fork: a worker may live that nobody knows.
+    fork_server_lost: bool,
 }
 
 /// What `/proc/PID/stat` says of a child.
@@ -37,7 +39,17 @@ struct Stat {
 
 impl Orphans {
     pub(crate) fn new() -> Self {
-        Self { past: VecDeque::new(), unknown: HashMap::new(), own_pid: nix::unistd::getpid() }
+        Self {
+            past: VecDeque::new(),
+            unknown: HashMap::new(),
+            own_pid: nix::unistd::getpid(),
+            fork_server_lost: false,
+        }
+    }
+
+    /// A fork server is gone.
+    pub(crate) fn fork_server_lost(&mut self) {
+        self.fork_server_lost = true;
     }
 
     /// A worker's process has been reaped.
@@ -56,9 +68,10 @@ impl Orphans {
         for pid in children().into_iter().filter(|pid| !ours(*pid)) {
             let Some(stat) = stat(pid).filter(|stat| stat.zombie) else { continue };
             let of_a_worker = |group: Pid| ours(group) || self.past.contains(&group);
-            // A fork server killed in the middle of a fork leaves the process in between.
-            let left_behind =
-                of_a_worker(stat.group) || of_a_worker(stat.session) || stat.name == PROCESS_NAME;
+            // A fork server killed in the middle of a fork leaves the process in between, or a newborn.
+            let half_born = self.fork_server_lost
+                && (stat.name == PROCESS_NAME || (stat.name.starts_with("worker ") && stat.group == pid));
+            let left_behind = of_a_worker(stat.group) || of_a_worker(stat.session) || half_born;
             let since = *self.unknown.get(&pid).unwrap_or(&now);
             if left_behind || (self.own_pid.as_raw() == 1 && now - since >= PATIENCE_OF_PID_1) {
                 let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));

@@ -1,11 +1,9 @@
 //! A worker as the primary sees it: its line, its page, its process.
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitStatus;
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
@@ -13,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::conn::listen::ClusterSocket;
 use crate::error::StartError;
-use crate::event::last_lines;
+use crate::event::{last_lines, voice};
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, ToWorker, Welcome};
 use crate::scoreboard::Page;
@@ -212,11 +210,8 @@ impl Watch {
                 _ => break,
             }
         }
-        let status = match process::reap(self.process.pidfd.as_fd()) {
-            Ok(Some(status)) => status,
-            // Somebody else has reaped it: user code that waits for any child.
-            Ok(None) | Err(_) => ExitStatus::default(),
-        };
+        // None where somebody else has reaped it: user code that waits for any child.
+        let status = process::reap(self.process.pidfd.as_fd()).unwrap_or_default();
         let last_stderr = last_lines(&words);
         self.tell(Input::Exited { worker: self.worker, status, last_stderr }).await;
     }
@@ -265,11 +260,9 @@ fn relay(from: &AsyncFd<OwnedFd>, words: &mut Vec<u8>) -> io::Result<usize> {
     Ok(read)
 }
 
-/// Writes to the real standard error what it takes without waiting: the primary never blocks on it.
+/// Writes to the real standard error what it takes without waiting.
 fn write_if_room(bytes: &[u8]) {
-    let real = io::stderr();
-    let mut room = [PollFd::new(real.as_fd(), PollFlags::POLLOUT)];
-    if let Ok(1..) = poll(&mut room, PollTimeout::ZERO) {
-        let _ = nix::unistd::write(real.as_fd(), bytes);
+    if let Some(voice) = voice() {
+        let _ = voice.write(bytes);
     }
 }

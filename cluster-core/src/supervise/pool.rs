@@ -11,6 +11,10 @@ use crate::supervise::member::{DRAIN_GRACE, Killed, LastWord, Member, Phase};
 use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
 use crate::supervise::restart::{Backoff, Budget};
 
+/// How long a worker that wants to leave waits for its answer.
+const ASKING: Duration = Duration::from_millis(20);
+/// The least delay after a worker that could not even be made.
+const STILLBORN_DELAY: Duration = Duration::from_millis(100);
 /// What is not ready when the cluster stops serves nobody; so long it may take to leave by itself.
 const UNREADY_DRAIN: Duration = Duration::from_secs(1);
 
@@ -24,6 +28,8 @@ pub(crate) struct Pool {
     last_id: u64,
     course: Course,
     all_ready: bool,
+    /// Nobody has ended otherwise than well.
+    clean: bool,
     actions: Vec<Action>,
 }
 
@@ -69,6 +75,7 @@ impl Pool {
             last_id: 0,
             course: Course::Serving,
             all_ready: false,
+            clean: true,
             actions: Vec::new(),
             policy,
         }
@@ -138,7 +145,11 @@ impl Pool {
             Phase::Forking { .. } => member.phase = Phase::Booting { until: now + boot_timeout },
             // Told to leave before it was born: the word waits in its socket. Killed: now it can be.
             Phase::Killed(why) => self.kill(worker, why),
-            Phase::Booting { .. } | Phase::Serving | Phase::Draining { .. } | Phase::Leaving { .. } => {}
+            Phase::Booting { .. }
+            | Phase::Serving
+            | Phase::Asking { .. }
+            | Phase::Draining { .. }
+            | Phase::Leaving { .. } => {}
         }
     }
 
@@ -152,7 +163,11 @@ impl Pool {
         let Some(member) = self.members.get_mut(&worker) else { return };
         match member.phase {
             Phase::Booting { .. } | Phase::Forking { .. } => member.phase = Phase::Serving,
-            Phase::Serving | Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => return,
+            Phase::Serving
+            | Phase::Asking { .. }
+            | Phase::Draining { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed(_) => return,
         }
         let (slot, pid, took) = (member.slot, member.pid, now - member.asked);
         self.budget.online();
@@ -169,20 +184,46 @@ impl Pool {
         }
     }
 
+    /// Told to leave by a signal, or by itself. Where the signal went to all processes at once, the primary's
+    /// own is a moment away, and the cluster stops: then no successor is made for nothing, and the worker is
+    /// told to serve what is queued.
     fn drains_itself(&mut self, now: Instant, worker: WorkerId) {
-        let until = now + self.policy.drain_timeout + DRAIN_GRACE;
-        let serving = self.is_serving();
         let Some(member) = self.members.get_mut(&worker) else { return };
-        match member.phase {
-            Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving => {
-                member.phase = Phase::Draining { until }
+        let booting = match member.phase {
+            Phase::Forking { .. } | Phase::Booting { .. } => true,
+            Phase::Serving => false,
+            Phase::Asking { .. } | Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => {
+                return;
             }
-            Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => return,
+        };
+        member.phase = Phase::Asking { until: now + ASKING };
+        if booting && self.is_serving() {
+            self.budget.crashed(now, &self.policy.restart, true);
         }
-        let (slot, pid) = (member.slot, member.pid);
-        if serving {
-            self.slots[usize::from(slot.0)].holder = Holder::Waiting(now);
-            self.tell(Event::WorkerDraining { worker, slot, pid });
+    }
+
+    /// Lets a worker leave that wants to, and makes way for its successor.
+    fn let_leave(&mut self, now: Instant, worker: WorkerId) {
+        let until = now + self.policy.drain_timeout + DRAIN_GRACE;
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.phase = Phase::Draining { until };
+        self.actions.push(Action::Drain { worker, close_queue: false });
+        let (slot, pid, uptime) = (member.slot, member.pid, now - member.asked);
+        let left = self.members.values().filter(|member| member.slot == slot && member.has_left()).count();
+        let hopeless = self.online() == 0 && self.budget.spent(&self.policy.restart).is_some();
+        let place = &mut self.slots[usize::from(slot.0)];
+        // Workers that leave as soon as they come do not pile up: the second in a row waits as after a crash.
+        let row = left > 1 || uptime < self.policy.restart.min;
+        let delay = if row {
+            place.backoff.next(&self.policy.restart, uptime, &mut self.rng)
+        } else {
+            Duration::ZERO
+        };
+        place.holder = Holder::Waiting(now + delay);
+        self.tell(Event::WorkerDraining { worker, slot, pid });
+        if hopeless {
+            let why = self.budget.spent(&self.policy.restart).unwrap_or_default();
+            self.give_up(now, format!("{why}; the last: worker {worker} left before it was ready"));
         }
     }
 
@@ -190,7 +231,7 @@ impl Pool {
         let until = now + self.policy.drain_timeout + DRAIN_GRACE;
         let Some(member) = self.members.get_mut(&worker) else { return };
         let drained = match member.phase {
-            Phase::Draining { .. } => true,
+            Phase::Asking { .. } | Phase::Draining { .. } => true,
             Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving => false,
             Phase::Leaving { .. } | Phase::Killed(_) => return,
         };
@@ -201,10 +242,16 @@ impl Pool {
         member.phase = Phase::Leaving { until };
     }
 
-    fn exited(&mut self, now: Instant, worker: WorkerId, status: ExitStatus, last_stderr: Vec<String>) {
+    fn exited(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        status: Option<ExitStatus>,
+        last_stderr: Vec<String>,
+    ) {
         let Some(member) = self.members.remove(&worker) else { return };
         let reason = member.reason(now, status);
-        self.ended(now, worker, member, reason, Some(status), last_stderr);
+        self.ended(now, worker, member, reason, status, last_stderr);
     }
 
     /// A worker is no more: tells it, and decides what becomes of its slot.
@@ -230,18 +277,19 @@ impl Pool {
             );
         }
         let next = self.successor(now, worker, &member, planned, uptime, status);
+        self.clean &= matches!(reason, ExitReason::Finished | ExitReason::Stopped);
+        let (slot, pid) = (member.slot, member.pid);
         let exit =
-            Exit { worker, slot: member.slot, pid: member.pid, reason, status, uptime, last_stderr, next };
+            Exit { worker, slot, pid, reason, status, uptime, last_stderr, next: Next::AlreadyReplaced };
         let told = exit.to_string();
-        self.tell(Event::WorkerExited(exit));
+        self.tell(Event::WorkerExited(Exit { next, ..exit }));
         if next == Next::GiveUp {
             let why = self.budget.spent(&self.policy.restart).unwrap_or_default();
             self.give_up(now, format!("{why}; the last: {told}"));
         } else if self.is_serving() && self.slots.iter().all(|place| place.holder == Holder::Vacant) {
-            self.stop(
-                now,
-                Verdict::GaveUp(format!("no worker is left and none is replaced; the last: {told}")),
-            );
+            // Programs that have all done their work are no failure.
+            let why = format!("no worker is left and none is replaced; the last: {told}");
+            self.stop(now, if self.clean { Verdict::Stopped } else { Verdict::GaveUp(why) });
         }
     }
 
@@ -272,11 +320,15 @@ impl Pool {
             place.holder = Holder::Vacant;
             return Next::GiveUp;
         }
-        let delay = if planned {
+        let mut delay = if planned {
             Duration::ZERO
         } else {
             place.backoff.next(&self.policy.restart, uptime, &mut self.rng)
         };
+        if member.pid == 0 {
+            // It never was a process: what it lacked (descriptors, memory) will not be there at once.
+            delay = delay.max(STILLBORN_DELAY);
+        }
         place.holder = Holder::Waiting(now + delay);
         Next::RestartIn(delay)
     }
@@ -317,7 +369,8 @@ impl Pool {
             return;
         }
         self.course = Course::Stopping(verdict);
-        self.tell(Event::Stopping { connections: 0 });
+        let asked = matches!(self.course, Course::Stopping(Verdict::Stopped)) && !self.members.is_empty();
+        self.tell(Event::Stopping { connections: 0, asked });
         for place in &mut self.slots {
             if let Holder::Waiting(_) = place.holder {
                 place.holder = Holder::Vacant;
@@ -325,9 +378,14 @@ impl Pool {
         }
         for (worker, member) in &mut self.members {
             let patience = match member.phase {
-                Phase::Serving => self.policy.drain_timeout + DRAIN_GRACE,
+                Phase::Serving | Phase::Asking { .. } => self.policy.drain_timeout + DRAIN_GRACE,
                 Phase::Forking { .. } | Phase::Booting { .. } => UNREADY_DRAIN,
-                Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => continue,
+                Phase::Draining { .. } => {
+                    // It has its deadline; what is new is that nobody will serve the queue.
+                    self.actions.push(Action::Drain { worker: *worker, close_queue: true });
+                    continue;
+                }
+                Phase::Leaving { .. } | Phase::Killed(_) => continue,
             };
             member.phase = Phase::Draining { until: now + patience };
             self.actions.push(Action::Drain { worker: *worker, close_queue: true });
@@ -372,6 +430,7 @@ impl Pool {
             match phase {
                 Phase::Forking { .. } => self.fork_request_timed_out(now, worker),
                 Phase::Booting { .. } => self.kill(worker, Killed::Boot),
+                Phase::Asking { .. } => self.let_leave(now, worker),
                 Phase::Draining { .. } => self.kill(worker, Killed::Drain),
                 Phase::Leaving { .. } => self.kill(worker, Killed::Leave),
                 Phase::Serving | Phase::Killed(_) => {}

@@ -87,7 +87,7 @@ impl Bench {
     }
 
     fn exit(&mut self, worker: WorkerId, raw: i32) {
-        self.say(Input::Exited { worker, status: ExitStatus::from_raw(raw), last_stderr: Vec::new() });
+        self.say(Input::Exited { worker, status: Some(ExitStatus::from_raw(raw)), last_stderr: Vec::new() });
     }
 
     fn last_exit(&self) -> &Exit {
@@ -241,10 +241,14 @@ fn stop_now_kills_everybody_once_asked_or_twice() {
 }
 
 #[test]
-fn a_worker_that_drains_itself_has_a_successor_at_once() {
+fn a_worker_that_drains_itself_has_a_successor() {
     let mut bench = Bench::new(policy(2));
     bench.boot_all();
+    bench.pass(Duration::from_secs(1));
     bench.say(Input::Draining { worker: WorkerId(1) });
+    assert!(bench.drained.is_empty(), "whether the cluster stops will be known in a moment");
+    bench.pass(ASKING);
+    assert_eq!(bench.drained, [WorkerId(1)]);
     assert_eq!(bench.spawned.last(), Some(&(WorkerId(3), Slot(0))));
     bench.boot(WorkerId(3));
     bench.exit(WorkerId(1), 0);
@@ -254,17 +258,77 @@ fn a_worker_that_drains_itself_has_a_successor_at_once() {
 }
 
 #[test]
-fn a_term_to_all_processes_at_once_ends_the_cluster_whoever_hears_it_first() {
+fn a_term_to_all_processes_at_once_makes_no_successor_whoever_hears_it_first() {
     let mut bench = Bench::new(policy(2));
     bench.boot_all();
     bench.say(Input::Draining { worker: WorkerId(1) });
     bench.say(Input::Stop);
     bench.say(Input::Draining { worker: WorkerId(2) });
-    for worker in 1..=3 {
+    assert_eq!(bench.drained, [WorkerId(1), WorkerId(2)], "both are told to close the queue");
+    for worker in 1..=2 {
         bench.exit(WorkerId(worker), 0);
     }
     assert_eq!(bench.verdict, Some(Verdict::Stopped));
-    assert_eq!(bench.spawned.len(), 3, "the one successor that was begun, and no other");
+    assert_eq!(bench.spawned.len(), 2);
+}
+
+#[test]
+fn a_program_that_leaves_as_soon_as_it_comes_does_not_pile_up() {
+    let mut bench = Bench::new(policy(1));
+    for _ in 0..10 {
+        let worker = bench.last_spawned();
+        bench.boot(worker);
+        bench.say(Input::Draining { worker });
+        bench.pass(ASKING);
+    }
+    assert!(bench.spawned.len() <= 4, "{} were made in 200 ms", bench.spawned.len());
+}
+
+#[test]
+fn programs_that_leave_before_they_are_ready_are_given_up() {
+    let mut bench = Bench::new(policy(1));
+    for _ in 0..3 {
+        let worker = bench.last_spawned();
+        bench.say(Input::Born { worker, pid: 1 });
+        bench.say(Input::Draining { worker });
+        bench.pass(ASKING);
+        bench.exit(worker, 0);
+        bench.pass(Duration::from_secs(1));
+    }
+    assert!(matches!(bench.verdict, Some(Verdict::GaveUp(_))));
+}
+
+#[test]
+fn programs_that_have_all_done_their_work_are_no_failure() {
+    let mut bench = Bench::new(Policy { restart: Restart::never(), ..policy(2) });
+    bench.boot_all();
+    bench.exit(WorkerId(1), 0);
+    bench.exit(WorkerId(2), 0);
+    assert_eq!(bench.verdict, Some(Verdict::Stopped));
+}
+
+#[test]
+fn times_as_long_as_they_can_be_said_overflow_nothing() {
+    let longest = crate::config::bounded(Duration::MAX);
+    let restart = Restart::default().delay(Duration::MAX, Duration::MAX).limit(3, Duration::MAX);
+    let policy =
+        Policy { restart, boot_timeout: longest, drain_timeout: longest, fork_server: true, ..policy(2) };
+    let mut bench = Bench::new(policy);
+    bench.say(Input::ForkServerUp { pid: 1 });
+    bench.boot(WorkerId(1));
+    bench.boot(WorkerId(2));
+    bench.exit(WorkerId(1), KILLED);
+    bench.exit(bench.last_spawned(), KILLED);
+    bench.say(Input::Stop);
+    assert!(bench.pool.next_deadline().is_some());
+}
+
+#[test]
+fn a_status_that_somebody_else_took_is_no_success() {
+    let mut bench = Bench::new(policy(1));
+    bench.boot_all();
+    bench.say(Input::Exited { worker: WorkerId(1), status: None, last_stderr: Vec::new() });
+    assert_eq!(bench.last_exit().reason, ExitReason::Crashed);
 }
 
 #[test]
@@ -325,7 +389,7 @@ fn words_of_workers_that_are_none_do_nothing() {
         Input::BootFailed { worker, error: String::new() },
         Input::Finished { worker, error: None },
         Input::Garbled { worker },
-        Input::Exited { worker, status, last_stderr: Vec::new() },
+        Input::Exited { worker, status: Some(status), last_stderr: Vec::new() },
     ] {
         bench.say(input);
     }
@@ -357,10 +421,11 @@ fn a_fork_server_that_does_not_answer_is_killed_and_replaced() {
     let mut bench = forking(1);
     bench.pass(FORK_TIMEOUT);
     assert_eq!(bench.fork_servers_killed, 1);
-    bench.say(Input::Stillborn { worker: WorkerId(1), error: "the fork server was lost".into() });
     bench.say(Input::ForkServerLost { why: "SIGKILL".into() });
+    bench.say(Input::Stillborn { worker: WorkerId(1), error: "the fork server was lost".into() });
     assert_eq!(bench.fork_servers_started, 1);
     bench.say(Input::ForkServerUp { pid: 2 });
+    bench.pass(STILLBORN_DELAY);
     assert_eq!(bench.last_spawned(), WorkerId(2));
 }
 
@@ -451,11 +516,14 @@ impl World {
 
     fn lose_fork_server(&mut self) {
         if self.fork_server.is_some() {
-            for worker in std::mem::take(&mut self.unborn) {
-                self.bench.say(Input::Stillborn { worker, error: "lost".into() });
-            }
+            let unborn = std::mem::take(&mut self.unborn);
             self.fork_server = Some(ForkServer::Gone);
             self.bench.say(Input::ForkServerLost { why: "lost".into() });
+            // Of a fork server that is gone nothing is asked.
+            assert!(self.bench.spawned.is_empty());
+            for worker in unborn {
+                self.bench.say(Input::Stillborn { worker, error: "lost".into() });
+            }
         }
     }
 

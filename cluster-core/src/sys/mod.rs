@@ -15,3 +15,5 @@ pub(crate) mod page;
 pub(crate) mod process;
 pub(crate) mod readiness;
 pub(crate) mod signals;
+pub(crate) mod start;
+pub(crate) mod voice;

@@ -80,10 +80,3 @@ pub(crate) fn read(from: BorrowedFd<'_>, to: &[AtomicU8]) -> nix::Result<usize> 
     let done = unsafe { libc::read(from.as_raw_fd(), to.as_ptr().cast_mut().cast(), to.len()) };
     Errno::result(done).map(|count| count as usize)
 }
-
-/// Writes once, straight from shared memory.
-pub(crate) fn write(to: BorrowedFd<'_>, from: &[AtomicU8]) -> nix::Result<usize> {
-    // SAFETY: the slice is valid for its length; this process alone changes it, and not meanwhile.
-    let done = unsafe { libc::write(to.as_raw_fd(), from.as_ptr().cast(), from.len()) };
-    Errno::result(done).map(|count| count as usize)
-}

@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
 use crate::sys::descriptors::{cloexec_all_from_3, place, set_cloexec};
+use crate::sys::start;
 
 /// A descriptor for a process, closed on exec (pidfd_open(2)).
 pub(crate) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
@@ -62,6 +63,12 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> nix::Result<Option<ExitStatus>> {
     Ok(Some(ExitStatus::from_raw(raw)))
 }
 
+/// Ends a child that nobody will follow.
+pub(crate) fn discard(pid: Pid) {
+    let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+    while nix::sys::wait::waitpid(pid, None) == Err(Errno::EINTR) {}
+}
+
 /// What crosses an exec besides 0, 1 and 2, and what the new process is from its first instruction.
 pub(crate) struct AcrossExec {
     /// Descriptors that keep their number.
@@ -79,7 +86,7 @@ pub(crate) struct AcrossExec {
 
 /// Adds `setup` to a command, to run between its fork and its exec.
 pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
-    let parent = nix::unistd::getpid();
+    let (parent, mask) = (nix::unistd::getpid(), start::mask());
     let act = move || -> io::Result<()> {
         if setup.own_group {
             nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
@@ -92,6 +99,9 @@ pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
         cloexec_all_from_3();
         for fd in &setup.keep {
             set_cloexec(std::os::fd::AsFd::as_fd(fd), false)?;
+        }
+        if let Some(mask) = mask {
+            start::set_mask(mask);
         }
         if let Some(signal) = setup.parent_death {
             nix::sys::prctl::set_pdeathsig(signal)?;

@@ -69,6 +69,9 @@ fn prepare(knobs: &Knobs) -> io::Result<()> {
         let file = fs::File::options().append(true).create(true).open(path)?;
         let _ = LOG.set(file);
     }
+    if let Some(folder) = knobs.value("chdir") {
+        env::set_current_dir(folder)?;
+    }
     if knobs.has("threads") {
         thread::Builder::new().name("idle-one".into()).spawn(|| thread::sleep(Duration::from_secs(600)))?;
     }
@@ -100,6 +103,10 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     }
     if let Some(timeout) = knobs.millis("boot") {
         builder = builder.boot_timeout(timeout);
+    }
+    if knobs.has("for-ever") {
+        let restart = Restart::default().delay(Duration::ZERO, Duration::MAX).limit(1_000_000, Duration::MAX);
+        builder = builder.drain_timeout(Duration::MAX).boot_timeout(Duration::MAX).restart(restart);
     }
     if knobs.has("fast") {
         // Restarts as fast as tests can kill.
@@ -180,6 +187,17 @@ async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
     if knobs.has("factory-fails") {
         return Err("no database at db.example".into());
     }
+    if knobs.has("blocking-task") {
+        tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(600)));
+    }
+    if knobs.has("retires") {
+        worker.retire();
+        std::future::pending::<()>().await;
+    }
+    if knobs.has("returns") {
+        worker.ready();
+        return Ok(());
+    }
     if knobs.has("factory-hangs") {
         std::future::pending::<()>().await;
     }
@@ -248,6 +266,10 @@ async fn answer(
             println!("{rest}");
             "said".to_owned()
         }
+        "relog" => match fs::File::create(rest).map(nix::unistd::dup2_stderr) {
+            Ok(Ok(())) => "logging there".to_owned(),
+            other => format!("{other:?}"),
+        },
         "noise" => {
             let noise = format!("{}\n", "n".repeat(1023));
             (0..number()).for_each(|_| drop(io::stderr().write_all(noise.as_bytes())));
