@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getppid};
 
 use crate::birth::arrival::StderrRelay;
 use crate::ipc::control::{self, ToPrimary, ToWorker};
@@ -23,6 +24,9 @@ use crate::sys::voice::Voice;
 /// How long the runtime has to empty and close the accept queue before the sentinel closes it.
 const CLOSE_QUEUE_AFTER: Duration = Duration::from_millis(100);
 
+/// How long a primary that dies may still be the parent after its sockets have closed.
+const PRIMARY_LINGERS: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How long the primary has to answer a worker that wants to leave.
 const ANSWER_WITHIN: Duration = Duration::from_millis(100);
 /// How much is passed on at the end at the most: somebody may write on and on.
@@ -34,8 +38,11 @@ pub(crate) struct Sentinel {
     stderr: Relay,
     sockets: Vec<OwnedFd>,
     drain_timeout: Duration,
-    /// The primary is gone, and its socket with it.
+    /// Its socket to the primary has ended.
     orphaned: bool,
+    primary: Pid,
+    /// When the line ended, until it is known why.
+    line_ended: Option<Instant>,
     kill_at: Option<Instant>,
     close_queue_at: Option<Instant>,
     /// A drain of its own accord begins then, if the primary has not answered.
@@ -78,6 +85,8 @@ impl Sentinel {
             sockets,
             drain_timeout,
             orphaned: false,
+            primary: getppid(),
+            line_ended: None,
             kill_at: None,
             close_queue_at: None,
             drain_at: None,
@@ -126,7 +135,8 @@ impl Sentinel {
     }
 
     fn wait(&self) -> Rung {
-        let deadline = [self.kill_at, self.close_queue_at, self.drain_at].into_iter().flatten().min();
+        let look = self.line_ended.map(|_| Instant::now() + LOOK_EVERY);
+        let deadline = [self.kill_at, self.close_queue_at, self.drain_at, look].into_iter().flatten().min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             Some(at) => {
@@ -176,10 +186,22 @@ impl Sentinel {
 
     fn become_orphan(&mut self) {
         self.orphaned = true;
-        self.drain(true);
+        self.line_ended = Some(Instant::now());
+    }
+
+    /// A primary that dies closes its sockets a moment BEFORE its children get another parent. One that
+    /// lives on has only let go of this worker: the queue is then others', and must stay open.
+    fn look_for_primary(&mut self, now: Instant) {
+        let Some(ended) = self.line_ended else { return };
+        let gone = getppid() != self.primary;
+        if gone || now - ended >= PRIMARY_LINGERS {
+            self.line_ended = None;
+            self.drain(gone);
+        }
     }
 
     fn keep_deadlines(&mut self, now: Instant) {
+        self.look_for_primary(now);
         if self.drain_at.is_some_and(|at| at <= now) {
             self.drain(false);
         }

@@ -142,8 +142,6 @@ pub(crate) fn receive<T: DeserializeOwned>(
     let mut buf = vec![0; MAX_PACKET];
     let packet = match channel::receive(socket, &mut buf, wait) {
         Err(Errno::EMSGSIZE) => return Err(invalid("a packet was cut")),
-        // The peer left with packets of ours unread.
-        Err(Errno::ECONNRESET) => return Ok(None),
         other => other?,
     };
     if packet.len == 0 {
@@ -157,7 +155,7 @@ pub(crate) fn receive<T: DeserializeOwned>(
 pub(crate) fn receive_command(socket: BorrowedFd<'_>) -> io::Result<Option<ToWorker>> {
     let mut buf = [0; SMALL_PACKET];
     match channel::receive_plain(socket, &mut buf) {
-        Ok(0) | Err(Errno::ECONNRESET) => Ok(None),
+        Ok(0) => Ok(None),
         Ok(len) => codec::decode(&buf[..len]).map(Some).map_err(invalid),
         Err(err) => Err(err.into()),
     }
@@ -220,6 +218,17 @@ mod tests {
         drop(theirs);
         assert!(receive::<ToPrimary>(ours.as_fd(), true).unwrap().is_none());
         assert!(receive_command(ours.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_last_word_of_a_peer_that_left_in_a_hurry_is_heard() {
+        let (ours, theirs) = channel::pair().unwrap();
+        // Unread at the other end when it closes: the kernel has an error for that, which comes first.
+        send(theirs.as_fd(), &ToPrimary::Hello { protocol: PROTOCOL }, &[]).unwrap();
+        try_send(ours.as_fd(), &ToWorker::Kill).unwrap();
+        drop(ours);
+        assert_eq!(receive_command(theirs.as_fd()).unwrap(), Some(ToWorker::Kill));
+        assert_eq!(receive_command(theirs.as_fd()).unwrap(), None);
     }
 
     #[test]

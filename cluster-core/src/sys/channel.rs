@@ -70,7 +70,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], wait: bool) -> nix
     let mut iov = [IoSliceMut::new(buf)];
     let received = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags) {
-            Err(Errno::EINTR) => continue,
+            // A peer that left without reading all of ours is reported once, BEFORE its last packets.
+            Err(Errno::EINTR | Errno::ECONNRESET) => continue,
             other => break other?,
         }
     };
@@ -96,7 +97,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], wait: bool) -> nix
 pub(crate) fn receive_plain(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<usize> {
     loop {
         match nix::sys::socket::recv(socket.as_raw_fd(), buf, MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EINTR) => continue,
+            // As in `receive`.
+            Err(Errno::EINTR | Errno::ECONNRESET) => continue,
             other => return other,
         }
     }
