@@ -106,7 +106,10 @@ impl From<Error> for io::Error {
 #[non_exhaustive]
 pub enum StartError {
     /// Another program, or another copy of this one, has the address.
-    #[error("cannot listen on {addr}: the address is in use; stop the program that has it or choose another")]
+    #[error(
+        "cannot listen on {addr}: the address is in use; stop the program that has it or choose another \
+         (a program that binds it twice has it itself)"
+    )]
     AddressInUse {
         /// The address as written.
         addr: String,
@@ -145,7 +148,7 @@ pub enum StartError {
         /// The address of the socket.
         addr: String,
     },
-    /// The same address is bound a second time, or a second name is the same.
+    /// Two listeners have the same name.
     #[error("two listeners are named `{0}`: give each its own name")]
     DuplicateName(String),
     /// A server that was given no address.

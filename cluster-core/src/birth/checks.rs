@@ -66,12 +66,16 @@ fn other_threads() -> io::Result<Vec<String>> {
 /// The threads by name, each with what usually starts it.
 fn describe(names: &[String]) -> String {
     let mut told: Vec<String> = Vec::new();
+    // A thread that was given no name has that of the program.
+    let program = fs::read_to_string("/proc/self/comm").unwrap_or_default();
     for name in names {
         let from = match name.as_str() {
+            name if name == program.trim_end() => {
+                " (a thread without a name: rayon's global pool, or a library's; start it in the worker)"
+            }
             "tracing-appende" => " (tracing-appender: make its writer in serve_with or in the worker)",
             "jemalloc_bg_thd" => " (jemalloc: switch background_thread off until the worker runs)",
             "tokio-runtime-w" | "tokio-rt-worker" => " (a Tokio runtime: use `.await` instead of run())",
-            name if name.starts_with("rayon") => " (rayon: start its pool in the worker)",
             name if name.starts_with("actix") => " (actix: use `.await` instead of join())",
             _ => "",
         };
