@@ -11,12 +11,13 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use cluster_axum::Error;
+use cluster_axum::{Error, Worker};
 
 /// 256 MiB of `u64`.
 const ENTRIES: u64 = (256 << 20) / 8;
 
 type Table = Arc<Vec<u64>>;
+type Asked = HashMap<String, usize>;
 
 fn main() -> Result<(), Error> {
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
@@ -27,12 +28,10 @@ fn main() -> Result<(), Error> {
 }
 
 /// `GET /?n=12` looks the square of 12 up.
-async fn square(State(table): State<Table>, Query(query): Query<HashMap<String, usize>>) -> String {
-    let n = query.get("n").copied().unwrap_or(12);
-    match table.get(n) {
-        Some(square) => format!("{n} squared is {square}\n"),
-        None => format!("{n} is not in the table: its {ENTRIES} entries begin with 0\n"),
-    }
+async fn square(worker: Worker, State(table): State<Table>, Query(asked): Query<Asked>) -> String {
+    let n = asked.get("n").copied().unwrap_or(12);
+    let square = table.get(n).map_or("not in the table".to_owned(), u64::to_string);
+    format!("{n} squared is {square}, says worker {} (pid {})\n", worker.id(), worker.pid())
 }
 
 /// The memory of each worker: they are the primary's children, and named so.

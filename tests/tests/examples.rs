@@ -20,7 +20,8 @@ fn folder() -> &'static PathBuf {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(|deps| deps.parent()).unwrap().to_owned();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "cluster-examples", "--examples"]);
+        // All of the workspace, as `cargo test --workspace` has it: then there is nothing left to build.
+        build.args(["build", "--quiet", "--workspace", "--examples"]);
         build.arg("--target-dir").arg(profile.parent().unwrap());
         if profile.ends_with("release") {
             build.arg("--release");

@@ -31,9 +31,7 @@ fn line_up(setting: &Setting) -> Result<Lineup, Error> {
     lineup.add(Ok(setting.ours("cluster-axum", "hello_axum")?), private);
     lineup.add(Ok(setting.ours("cluster-axum-await", "hello_axum_await")?), private);
     lineup.add(setting.node("node", "node_cluster.js"), private);
-    // Elsewhere it looks things up.
-    let preloaded = Subject { path: "/mem", ..setting.ours("cluster-axum-preload", "preload")? };
-    lineup.add(Ok(preloaded), preload);
+    lineup.add(Ok(setting.ours("cluster-axum-preload", "preload")?), preload);
     Ok(lineup)
 }
 

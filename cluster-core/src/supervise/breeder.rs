@@ -71,7 +71,7 @@ impl Breeder {
         let execution =
             Execution { role: Role::ForkServer, control: theirs, stderr: None, defaults: Vec::new() };
         let pid = executable.execute(execution)?;
-        Self::attend(Started { control, pid }, notes)
+        Self::attend(Started { control, pid }, notes).inspect_err(|_| process::discard(pid))
     }
 
     pub(crate) fn pid(&self) -> Pid {
