@@ -1,1 +1,19 @@
 //! Nothing: the programs beside this file are the examples.
+//!
+//! The snippets of the guides are compiled here, as documentation tests, because this package has all that they use.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/start.md")]
+mod start {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/messages.md")]
+mod messages {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/node.md")]
+mod node {}

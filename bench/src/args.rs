@@ -1,4 +1,5 @@
 //! The command line.
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -11,19 +12,21 @@ const ROUNDS: usize = 11;
 const QUICK_TIME: Duration = Duration::from_secs(50);
 
 /// What the caller wants.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Request {
     Help,
     Run(Options),
 }
 
 /// How to measure.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Options {
     pub(crate) suite: &'static Suite,
     pub(crate) json: bool,
     pub(crate) quick: bool,
     pub(crate) rounds: usize,
+    /// The folder that a plot is written to; without it, nothing is written anywhere.
+    pub(crate) plot: Option<PathBuf>,
 }
 
 impl Options {
@@ -36,13 +39,14 @@ impl Options {
 /// Reads the arguments after the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, Error> {
     let mut args = args.into_iter();
-    let (mut suite, mut json, mut quick, mut rounds) = (None, false, false, None);
+    let (mut suite, mut json, mut quick, mut rounds, mut plot) = (None, false, false, None, None);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--help" | "-h" => return Ok(Request::Help),
             "--json" => json = true,
             "--quick" => quick = true,
             "--rounds" => rounds = Some(read_rounds(args.next())?),
+            "--plot" => plot = Some(read_folder(args.next())?),
             option if option.starts_with('-') => return Err(Error::UnknownOption(arg)),
             name => {
                 let found = SUITES.iter().find(|suite| suite.name == name);
@@ -54,8 +58,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, E
         }
     }
     let rounds = rounds.unwrap_or(if quick { FEWEST_ROUNDS } else { ROUNDS });
-    let suite = suite.ok_or(Error::NoSuite)?;
-    Ok(Request::Run(Options { suite, json, quick, rounds }))
+    let suite: &Suite = suite.ok_or(Error::NoSuite)?;
+    // Said now, not after minutes of measuring.
+    if plot.is_some() && suite.plot.is_none() {
+        return Err(Error::NoPlot(suite.name));
+    }
+    Ok(Request::Run(Options { suite, json, quick, rounds, plot }))
 }
 
 fn read_rounds(value: Option<String>) -> Result<usize, Error> {
@@ -63,13 +71,21 @@ fn read_rounds(value: Option<String>) -> Result<usize, Error> {
     value.parse().ok().filter(|rounds| *rounds >= FEWEST_ROUNDS).ok_or(Error::Rounds(value))
 }
 
+fn read_folder(value: Option<String>) -> Result<PathBuf, Error> {
+    value
+        .filter(|value| !value.is_empty() && !value.starts_with('-'))
+        .map(PathBuf::from)
+        .ok_or(Error::NoFolder)
+}
+
 /// What `--help` prints.
 pub(crate) fn help() -> String {
     let mut text = format!(
-        "cargo run --release -p bench -- SUITE [--json] [--quick] [--rounds N]\n\n\
-         --json      one object instead of a table\n\
-         --quick     {FEWEST_ROUNDS} rounds with less in each; ends within 60 s, building aside\n\
-         --rounds N  rounds of all subjects, at least {FEWEST_ROUNDS} (default {ROUNDS})\n\nSuites:\n"
+        "cargo run --release -p bench -- SUITE [--json] [--quick] [--rounds N] [--plot FOLDER]\n\n\
+         --json         one object instead of a table\n\
+         --quick        {FEWEST_ROUNDS} rounds with less in each; ends within 60 s, building aside\n\
+         --rounds N     rounds of all subjects, at least {FEWEST_ROUNDS} (default {ROUNDS})\n\
+         --plot FOLDER  draws FOLDER/SUITE.svg too\n\nSuites:\n"
     );
     for suite in SUITES {
         text.push_str(&format!("  {:<10} {}\n", suite.name, suite.about));
@@ -122,10 +138,19 @@ mod tests {
             ("restart --rounds", "at least 7"),
             ("restart --rounds many", "`many`"),
             ("restart --rounds 6", "`6`"),
+            ("messages --plot", "--plot"),
+            ("messages --plot --json", "--plot"),
+            ("restart --plot docs", "`restart` has no plot"),
         ] {
             let err = read(line).expect_err(line).to_string();
             assert!(err.contains(named), "`{line}` is answered with: {err}");
         }
+    }
+
+    #[test]
+    fn a_plot_is_written_where_asked_and_only_then() {
+        assert_eq!(options("messages --plot docs/img").plot, Some(PathBuf::from("docs/img")));
+        assert_eq!(options("messages").plot, None);
     }
 
     #[test]

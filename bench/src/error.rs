@@ -1,5 +1,6 @@
 //! What can go wrong, as sentences.
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ pub(crate) enum Error {
     NoAnswer { subject: &'static str, whom: String, within: Duration, last: String, said: String },
     #[error("{subject}: cannot kill worker {pid}: {source}")]
     Kill { subject: &'static str, pid: u32, source: nix::Error },
+    #[error("{subject}, told `{args}`: {why}{said}")]
+    Trial { subject: &'static str, args: String, why: io::Error, said: String },
+    #[error("--plot wants a folder")]
+    NoFolder,
+    #[error("the suite `{0}` has no plot")]
+    NoPlot(&'static str),
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Plot { path: PathBuf, source: io::Error },
     #[error("{subject}: cannot read the memory of process {pid}: {source}")]
     Memory { subject: &'static str, pid: u32, source: io::Error },
 }

@@ -9,6 +9,7 @@ mod args;
 mod error;
 mod json;
 mod machine;
+mod plot;
 mod report;
 mod stats;
 mod table;
@@ -20,12 +21,14 @@ mod suites;
 
 // What is measured: programs of ours and peers, how they start, what they answer, what they hold.
 mod client;
+mod cpu;
 mod footprint;
 mod interrupt;
 mod log;
 mod peer;
 mod programs;
 mod subject;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -58,6 +61,11 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<String, Error> {
     interrupt::tidy_up_when_interrupted()?;
     let suite = options.suite;
+    if let Some(folder) = &options.plot {
+        // Now, not after minutes of measuring.
+        let failed = |source| Error::Plot { path: folder.clone(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
     let programs = Programs::build(suite.examples, suite.own)?;
     let machine = Machine::of_this();
     let mut lineup =
@@ -77,6 +85,10 @@ fn run(options: &Options) -> Result<String, Error> {
         rows: measured.rows(),
         skipped: lineup.skipped,
     };
+    if let (Some(folder), Some(plot)) = (&options.plot, suite.plot) {
+        let path = folder.join(suite.name).with_extension("svg");
+        std::fs::write(&path, plot::render(&report, plot)).map_err(|source| Error::Plot { path, source })?;
+    }
     Ok(if options.json {
         json::render(&report)
     } else {

@@ -21,24 +21,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One that serves. Dropped, its process group is killed.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    child: Child,
+    group: Group,
     addr: SocketAddr,
 }
+
+/// A process and all that it starts, killed together when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Group(Child);
 
 impl Peer {
     /// Starts it and waits until it serves.
     pub(crate) fn start(mut command: Command) -> io::Result<Self> {
-        // A group of its own: its workers are killed with it, and their ids cannot become another's before.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let stdout = child.stdout.take().expect("it was asked for above");
-        match first_address(stdout) {
-            Ok(addr) => Ok(Self { child, addr }),
-            Err(err) => {
-                end(&mut child);
-                Err(err)
-            }
-        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut group = Group::start(command)?;
+        let stdout = group.0.stdout.take().expect("it was asked for above");
+        let addr = first_address(stdout)?;
+        Ok(Self { group, addr })
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -47,20 +45,28 @@ impl Peer {
 
     /// It and all it has started.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        footprint::family(self.child.id())
+        footprint::family(self.group.id())
     }
 }
 
-impl Drop for Peer {
+impl Group {
+    /// A group of its own: whatever it starts is killed with it, and their ids cannot become another's before.
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
+        command.process_group(0).spawn().map(Self)
+    }
+
+    /// The process id of the first.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Group {
+    /// Kills the group BEFORE its leader is reaped: until then no other group can have its number.
     fn drop(&mut self) {
-        end(&mut self.child);
+        let _ = killpg(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL);
+        let _ = self.0.wait();
     }
-}
-
-/// Kills the group BEFORE its leader is reaped: until then no other group can have its number.
-fn end(child: &mut Child) {
-    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-    let _ = child.wait();
 }
 
 /// Waits for the line with the address, no longer than `PATIENCE`.

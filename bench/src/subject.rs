@@ -34,6 +34,8 @@ pub(crate) enum Program {
     Cluster(PathBuf),
     /// A script of `peers/` for Node; its first argument is the number of workers.
     Node(&'static str),
+    /// A program of this package that is no cluster of ours; its arguments are those of its suite.
+    Peer(PathBuf),
 }
 
 /// A subject that serves. Dropped, all its processes are killed.
@@ -64,20 +66,33 @@ impl Subject {
     }
 
     fn launch(&self, workers: usize, stderr: Stdio) -> io::Result<Host> {
+        let mut command = self.command();
+        command.stderr(stderr);
         match &self.program {
-            Program::Cluster(executable) => {
-                let mut command = Command::new(executable);
+            Program::Cluster(_) => {
                 command.arg("127.0.0.1:0").env("CLUSTER_WORKERS", workers.to_string());
-                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+                command.stdout(Stdio::null());
                 Process::start(command).map(Host::Cluster)
             }
-            Program::Node(script) => {
-                let mut command = Command::new("node");
-                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
-                command.arg(workers.to_string()).stderr(stderr);
+            Program::Node(_) | Program::Peer(_) => {
+                command.arg(workers.to_string());
                 Peer::start(command).map(Host::Peer)
             }
         }
+    }
+
+    /// What starts it, without arguments of its own.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = match &self.program {
+            Program::Cluster(executable) | Program::Peer(executable) => Command::new(executable),
+            Program::Node(script) => {
+                let mut node = Command::new("node");
+                node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
+                node
+            }
+        };
+        command.stdin(Stdio::null());
+        command
     }
 }
 
@@ -130,17 +145,24 @@ impl Running {
 
     /// Stops it. A cluster of ours must end well and leave nothing; a peer is killed.
     pub(crate) fn stop(self) -> Result<(), Error> {
-        let Host::Cluster(process) = self.host else { return Ok(()) };
-        let why = match process.stop() {
-            Ok(status) if !status.success() => format!("its primary ended with {status}"),
-            Ok(_) => return Ok(()),
-            Err(err) => err.to_string(),
-        };
-        Err(Error::Stop { subject: self.subject, why, said: self.log.last_lines() })
+        match self.host {
+            Host::Cluster(process) => stop_cluster(self.subject, process, &self.log),
+            Host::Peer(_) => Ok(()),
+        }
     }
 
     fn no_answer(&self, whom: String, last: &io::Error) -> Error {
         let said = self.log.last_lines();
         Error::NoAnswer { subject: self.subject, whom, within: PATIENCE, last: last.to_string(), said }
     }
+}
+
+/// A cluster of ours must end well and leave nothing.
+pub(crate) fn stop_cluster(subject: &'static str, process: Process, log: &Log) -> Result<(), Error> {
+    let why = match process.stop() {
+        Ok(status) if !status.success() => format!("its primary ended with {status}"),
+        Ok(_) => return Ok(()),
+        Err(err) => err.to_string(),
+    };
+    Err(Error::Stop { subject, why, said: log.last_lines() })
 }

@@ -1,17 +1,19 @@
 //! The suites: a file each, and one line here.
 mod memory;
+mod messages;
 mod restart;
 
 use std::fmt;
 
 use crate::error::Error;
+use crate::plot::Plot;
 use crate::programs::Programs;
 use crate::report::Skipped;
 use crate::rounds::Entry;
 use crate::subject::{Program, Subject};
 
 /// All there are.
-pub(crate) const SUITES: &[&Suite] = &[&restart::SUITE, &memory::SUITE];
+pub(crate) const SUITES: &[&Suite] = &[&restart::SUITE, &memory::SUITE, &messages::SUITE];
 
 /// What a suite needs and how it begins; the rest is its entries' work.
 pub(crate) struct Suite {
@@ -24,6 +26,8 @@ pub(crate) struct Suite {
     pub(crate) examples: &'static [&'static str],
     /// Programs of this package (`src/bin/`) that it measures.
     pub(crate) own: &'static [&'static str],
+    /// What `--plot` draws, where figures of this suite make a picture.
+    pub(crate) plot: Option<&'static Plot>,
     /// Lines up who takes part.
     pub(crate) line_up: fn(&Setting) -> Result<Lineup, Error>,
 }
@@ -47,6 +51,11 @@ impl Setting {
     /// A program of ours.
     pub(crate) fn ours(&self, subject: &'static str, program: &str) -> Result<Subject, Error> {
         Ok(Subject { name: subject, program: Program::Cluster(self.programs.path(program)?), path: "/" })
+    }
+
+    /// A program of this package that is no cluster of ours.
+    pub(crate) fn peer(&self, subject: &'static str, program: &str) -> Result<Subject, Error> {
+        Ok(Subject { name: subject, program: Program::Peer(self.programs.path(program)?), path: "/" })
     }
 
     /// A script of `peers/` that Node runs.

@@ -41,20 +41,53 @@
 //! - During a drain HTTP/1 answers say `Connection: close` for the *lame duck* (1 s), so that clients on
 //!   keep-alive leave by themselves; what is idle after that is closed.
 //! - [`Server`], [`ServerHandle`] and [`HttpServer::bind`] differ in the details that their pages tell.
+//!
+//! # Messages
+//! Workers share no memory. They send each other any serde type: [`Worker::send`] to the primary's side,
+//! [`Worker::send_to`] to somebody, [`Worker::broadcast`] to all others, [`Worker::ask`] with an answer.
+//! [`SendError`] and [`AskError`] answer 503 (504 where no answer came in time), so `?` works in a handler.
+//!
+//! Handlers are registered by [`on_message`] in `main`, once per worker, or in the factory, once per worker and
+//! listening address.
+//!
+//! ```no_run
+//! use actix_web::{App, post};
+//! use cluster_actix::{HttpServer, SendError, Worker};
+//!
+//! #[post("/say")]
+//! async fn say(worker: Worker, text: String) -> Result<String, SendError> {
+//!     let delivery = worker.broadcast(&text).await?;
+//!     Ok(format!("{} others will hear it\n", delivery.reached))
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> std::io::Result<()> {
+//!     cluster_actix::on_message(|text: String| println!("another worker says {text}"));
+//!     HttpServer::new(|| App::new().service(say)).bind("127.0.0.1:3000")?.run().await
+//! }
+//! ```
+//!
+//! What is to run once, and not once per worker, is given to the builder, which [`HttpServer::cluster`] lends:
+//! [`Builder::primary`], [`Builder::on_message`], [`Builder::on_exit`] and others. It runs in a process of its own.
 #![forbid(unsafe_code)]
 // Elsewhere cluster-core says in one sentence why not.
 #![cfg(target_os = "linux")]
 
 mod http_server;
+mod messages;
 mod server;
 
 mod connection;
 mod program;
 
 pub use http_server::HttpServer;
+pub use messages::{broadcast, on_message, send};
 pub use server::{Server, ServerHandle, Stopping};
 
 pub use cluster_core::{
-    Addr, BoxError, Builder, Draining, Error, Restart, Role, Runtime, Slot, StartError, Worker, WorkerId,
-    bind_tcp, is_primary, is_worker, role, try_worker, worker,
+    Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError, Delivery,
+    Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Json, Message, MessageStream, Next,
+    Outcome, Peer, Restart, Returns, Role, Runtime, SendError, Sending, Slot, StartError, Status, To, Usage,
+    Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, is_primary, is_worker, role,
+    try_worker, worker,
 };

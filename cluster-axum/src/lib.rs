@@ -54,12 +54,37 @@
 //! 30 s from the end of an answer for the head of the next; then it is closed. A handler that panics costs its
 //! connection (on HTTP/2 its stream), and no worker. When a worker drains, what is in flight is finished;
 //! see [`Serve::drain_timeout`].
+//!
+//! # Messages
+//! Workers share no memory. They send each other any serde type: [`Worker::send`] to the primary's side,
+//! [`Worker::send_to`] to somebody, [`Worker::broadcast`] to all others, [`Worker::ask`] with an answer. Handlers
+//! are registered in [`serve_with`], or by [`on_message`] in `main`. [`SendError`] and [`AskError`] answer 503 (504
+//! where no answer came in time), so `?` works in a handler.
+//!
+//! ```no_run
+//! use axum::{Router, routing::post};
+//! use cluster_axum::{SendError, Worker};
+//!
+//! fn main() -> Result<(), cluster_axum::Error> {
+//!     cluster_axum::on_message(|text: String| println!("another worker says {text}"));
+//!     cluster_axum::serve(Router::new().route("/say", post(say))).bind("127.0.0.1:3000").run()
+//! }
+//!
+//! async fn say(worker: Worker, text: String) -> Result<String, SendError> {
+//!     let delivery = worker.broadcast(&text).await?;
+//!     Ok(format!("{} others will hear it\n", delivery.reached))
+//! }
+//! ```
+//!
+//! What is to run once, and not once per worker, is given to the builder, which [`Serve::cluster`] lends:
+//! [`Builder::primary`], [`Builder::on_message`], [`Builder::on_exit`] and others. It runs in a process of its own.
 #![forbid(unsafe_code)]
 // Elsewhere cluster-core says in one sentence why not.
 #![cfg(target_os = "linux")]
 
 mod accepted;
 mod app;
+mod messages;
 mod serve;
 
 mod connection;
@@ -69,9 +94,13 @@ mod stream;
 
 pub use accepted::Accepted;
 pub use app::App;
+pub use messages::{broadcast, on_message, send};
 pub use serve::{Serve, Serving, serve, serve_with};
 
 pub use cluster_core::{
-    Addr, BoxError, Builder, Draining, Error, Restart, Role, Runtime, Slot, StartError, Worker, WorkerId,
-    bind_tcp, is_primary, is_worker, role, try_worker, worker,
+    Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError, Delivery,
+    Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Json, Message, MessageStream, Next,
+    Outcome, Peer, Restart, Returns, Role, Runtime, SendError, Sending, Slot, StartError, Status, To, Usage,
+    Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, is_primary, is_worker, role,
+    try_worker, worker,
 };

@@ -9,7 +9,14 @@ use futures::future::BoxFuture;
 use crate::cluster::Ready;
 use crate::config::{Addr, Restart, Runtime, Settings, bounded};
 use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
+use crate::director::PrimarySide;
 use crate::error::{BoxError, StartError};
+use crate::event::{Event, Exit};
+use crate::handle::{ClusterHandle, WorkerRef};
+use crate::ipc::handler::{self, Handler, Returns};
+use crate::ipc::message::Ask;
+use crate::ipc::shape::{self, Unsupported};
+use crate::ipc::{queue, request};
 use crate::program::{Blueprint, Layout, MakeFuture, Program};
 use crate::worker::Worker;
 
@@ -48,7 +55,13 @@ impl Cluster {
     /// cluster_core::Cluster::builder().workers(4);
     /// ```
     pub fn builder() -> Builder {
-        Builder { settings: Settings::default(), listeners: Vec::new(), stop: None }
+        Builder {
+            settings: Settings::default(),
+            listeners: Vec::new(),
+            stop: None,
+            side: PrimarySide::default(),
+            unsupported: None,
+        }
     }
 }
 
@@ -66,6 +79,10 @@ pub struct Builder {
     listeners: Vec<Listener>,
     /// Resolves when the process that awaits the cluster asks for its end.
     pub(crate) stop: Option<BoxFuture<'static, ()>>,
+    /// What runs on the primary's side; the cluster has a director where there is any.
+    pub(crate) side: PrimarySide,
+    /// A handler was given for a type that cannot be carried.
+    unsupported: Option<String>,
 }
 
 /// A listener that was asked for.
@@ -221,6 +238,138 @@ impl Builder {
         Ready { builder: self, program: Program::Future(make) }
     }
 
+    /// Runs a program on the primary's side, beside the supervision; it may be sync or async. Node's code
+    /// under `if (cluster.isPrimary)`.
+    ///
+    /// It runs in a process of its own, the director, together with all handlers and callbacks of the builder:
+    /// whatever it does, workers serve on; if it crashes it begins again. At a stop it goes on until the last
+    /// worker has ended, and is waited for after that where it has asked for
+    /// [`stopping`](ClusterHandle::stopping). An error or panic of it is logged, and ends nothing. A second
+    /// call replaces the first.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, ClusterHandle};
+    /// use std::time::Duration;
+    /// Cluster::builder().primary(|cluster: ClusterHandle| async move {
+    ///     loop {
+    ///         tokio::time::sleep(Duration::from_secs(60)).await;
+    ///         let _ = cluster.broadcast(&"a minute has passed".to_string()).await;
+    ///     }
+    /// });
+    /// ```
+    pub fn primary<F, R, K>(mut self, program: F) -> Self
+    where
+        F: FnOnce(ClusterHandle) -> R + Send + 'static,
+        R: Returns<K>,
+    {
+        self.side.program = Some(handler::program(program));
+        self
+    }
+
+    /// Has a function called, on the primary's side, for every message of its type that a worker sends; Node's
+    /// `cluster.on('message')`. Any number per type; see [`Worker::on_message`].
+    ///
+    /// A message type that cannot be carried is an error at start.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, WorkerRef};
+    /// Cluster::builder()
+    ///     .on_message(|text: String| println!("a worker says {text}"))
+    ///     .on_message(|from: WorkerRef, text: String| async move { from.send(&text).await });
+    /// ```
+    pub fn on_message<A: 'static>(mut self, handler: impl Handler<WorkerRef, A>) -> Self {
+        self.check(queue::supports(&handler));
+        self.side.handlers.push(Box::new(move |cluster| {
+            let sender = cluster.clone();
+            let registered = queue::handle(cluster.endpoint(), handler, move |from| sender.sender(from));
+            debug_assert!(registered.is_ok(), "the builder has checked it");
+        }));
+        self
+    }
+
+    /// Answers questions of one type that workers ask the primary's side; see [`Worker::on_ask`].
+    ///
+    /// A type of question or answer that cannot be carried is an error at start.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Ask, Cluster, WorkerRef};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Double(u64);
+    /// impl Ask for Double {
+    ///     type Answer = u64;
+    /// }
+    ///
+    /// Cluster::builder().on_ask(|_: WorkerRef, Double(number)| async move {
+    ///     number.checked_mul(2).ok_or("too large")
+    /// });
+    /// ```
+    pub fn on_ask<Q: Ask, F, Fut, E>(mut self, answer: F) -> Self
+    where
+        F: Fn(WorkerRef, Q) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Q::Answer, E>> + Send + 'static,
+        E: std::fmt::Display + 'static,
+    {
+        self.check(shape::key_of::<Q>().and_then(|_| shape::key_of::<Q::Answer>()).map(drop));
+        self.side.handlers.push(Box::new(move |cluster| {
+            let asker = cluster.clone();
+            let registered =
+                request::answer::<_, Q, _, _, _>(cluster.endpoint(), answer, move |from| asker.sender(from));
+            debug_assert!(registered.is_ok(), "the builder has checked it");
+        }));
+        self
+    }
+
+    /// Has a function called, on the primary's side, for every worker that ends; Node's `cluster.on('exit')`.
+    /// Any number; each is called for one exit at a time, in order, after handlers have done with all that the
+    /// worker had sent; a handler that takes over a second for that is not waited for.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Exit};
+    /// Cluster::builder().on_exit(|exit: Exit| {
+    ///     if !exit.is_planned() {
+    ///         eprintln!("ALERT {exit}");
+    ///     }
+    /// });
+    /// ```
+    pub fn on_exit<F, R, K>(mut self, callback: F) -> Self
+    where
+        F: Fn(Exit) -> R + Send + Sync + 'static,
+        R: Returns<K>,
+    {
+        self.side.on_exit.push(handler::callback(callback));
+        self
+    }
+
+    /// Has a function called, on the primary's side, for everything that happens. Any number; each is called
+    /// for one event at a time, in order.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Event};
+    /// Cluster::builder().on_event(|event: Event| println!("{event}"));
+    /// ```
+    pub fn on_event<F, R, K>(mut self, callback: F) -> Self
+    where
+        F: Fn(Event) -> R + Send + Sync + 'static,
+        R: Returns<K>,
+    {
+        self.side.on_event.push(handler::callback(callback));
+        self
+    }
+
+    /// The first type that cannot be carried is told at start.
+    fn check(&mut self, supported: Result<(), Unsupported>) {
+        if let (Err(err), None) = (supported, &self.unsupported) {
+            self.unsupported = Some(err.to_string());
+        }
+    }
+
     /// For adapters: an address with its scheme, and how far its name reaches.
     #[doc(hidden)]
     pub fn bind_as(self, name: &str, scheme: &'static str, addr: Addr, reach: Reach) -> Self {
@@ -263,6 +412,9 @@ impl Builder {
 
     /// Binds what is not bound yet.
     pub(crate) fn lay_out(self) -> Result<Layout, StartError> {
+        if let Some(why) = self.unsupported {
+            return Err(StartError::UnsupportedMessage(why));
+        }
         let mut listeners: Vec<(String, BindKey)> = Vec::new();
         let mut schemes = Vec::new();
         for Listener { name, scheme, source } in self.listeners {

@@ -14,12 +14,12 @@ use tokio::sync::oneshot;
 use crate::birth::arrival::{self, Arrival};
 use crate::birth::{forkserver, newborn};
 use crate::builder::Builder;
-use crate::config::{Runtime, Settings};
+use crate::config::{Runtime, Settings, Workers};
 use crate::conn::listen::{self, BindKey};
 use crate::error::{BoxError, Error, StartError};
 use crate::event;
-use crate::program::{Layout, Program};
-use crate::role::is_primary;
+use crate::program::{Layout, Program, Programs};
+use crate::role::{Role, is_primary, role};
 use crate::supervise::driver::{self, Method, Plan};
 use crate::worker::Worker;
 
@@ -59,23 +59,32 @@ impl Ready {
         }
         match arrival::take()? {
             Some(Arrival { control, welcome: _, belongings: None }) => {
-                let Layout { blueprint, .. } = self.builder.lay_out()?;
-                forkserver::serve(control, getppid(), blueprint, self.program)
+                let (builder, programs) = self.take_apart();
+                let Layout { blueprint, .. } = builder.lay_out()?;
+                forkserver::serve(control, getppid(), blueprint, programs)
             }
-            Some(_) => Err(mismatch("its primary uses `.await`, this worker's main calls run()")),
+            Some(_) => Err(mismatch("its primary uses `.await`, this process's main calls run()")),
             None => only_once(|| self.run_primary()),
         }
     }
 
+    fn take_apart(self) -> (Builder, Programs) {
+        let Self { mut builder, program } = self;
+        let director = std::mem::take(&mut builder.side).into_program();
+        (builder, Programs { worker: program, director })
+    }
+
     fn run_primary(self) -> Result<(), Error> {
-        let Self { builder, program } = self;
+        let (builder, programs) = self.take_apart();
+        let director = programs.director.is_some();
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        workers.check_descriptors()?;
+        let most_workers = workers.check_descriptors(director)?;
+        let crew = Crew { workers, most_workers, director };
         let settings = blueprint.settings.clone();
-        let started = forkserver::start(blueprint, program)?;
-        let plan = Plan::new(settings, workers, schemes, Method::Fork(started));
+        let started = forkserver::start(blueprint, programs)?;
+        let plan = Plan::new(settings, crew, schemes, Method::Fork(started));
         let runtime = driver_runtime()?;
         runtime.block_on(driver::supervise(plan, std::future::pending()))
     }
@@ -83,7 +92,7 @@ impl Ready {
     async fn run_here(self) -> Result<(), Error> {
         match arrival::take()? {
             None => only_once_async(self.await_primary()).await,
-            Some(arrival) if arrival.belongings.is_some() => self.be_worker(arrival).await,
+            Some(arrival) if arrival.belongings.is_some() => self.be_peer(arrival).await,
             Some(_) => Err(mismatch("its primary calls run(), this process's main uses `.await`")),
         }
     }
@@ -91,6 +100,7 @@ impl Ready {
     /// Supervises on a thread of its own, so that nothing on the ambient runtime can stall it.
     async fn await_primary(self) -> Result<(), Error> {
         let Self { mut builder, program: _ } = self;
+        let director = std::mem::take(&mut builder.side).into_program().is_some();
         let stop = builder.stop.take().unwrap_or_else(|| std::future::pending().boxed());
         if builder.settings.runtime.is_some() {
             return Err(StartError::RuntimeWithAwait.into());
@@ -98,8 +108,9 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        workers.check_descriptors()?;
-        let plan = Plan::new(blueprint.settings, workers, schemes, Method::Exec);
+        let most_workers = workers.check_descriptors(director)?;
+        let crew = Crew { workers, most_workers, director };
+        let plan = Plan::new(blueprint.settings, crew, schemes, Method::Exec);
         let (mut result, end) = oneshot::channel();
         thread::Builder::new()
             .name("cluster".into())
@@ -115,14 +126,15 @@ impl Ready {
         end.await.unwrap_or_else(|_| Err(Error::Primary(std::io::Error::other("supervision panicked"))))
     }
 
-    /// Runs the worker's program on the ambient runtime.
-    async fn be_worker(self, arrival: Arrival) -> Result<(), Error> {
-        let Self { builder, program } = self;
+    /// Runs the worker's, or the director's, program on the ambient runtime.
+    async fn be_peer(self, arrival: Arrival) -> Result<(), Error> {
+        let (builder, programs) = self.take_apart();
         let Layout { blueprint, .. } = builder.lay_out()?;
-        let worker = newborn::join_in(arrival, &blueprint)?;
+        let role = role();
+        let program = programs.of(role)?;
+        let worker = newborn::join_in(arrival, role, &blueprint)?;
         let result = match program {
             Program::Future(make) => {
-                tokio::spawn(worker.attend());
                 AssertUnwindSafe(newborn::run(worker.clone(), make)).catch_unwind().await
             }
             Program::Blocking(serve) => serve_on_thread(worker.clone(), serve).await,
@@ -130,14 +142,22 @@ impl Ready {
         worker.program_ended(match &result {
             Ok(Ok(())) => None,
             Ok(Err(err)) => Some(crate::ipc::control::text(newborn::chain(err.as_ref()))),
-            Err(panic) => Some(crate::ipc::control::text(newborn::panic_text(panic.as_ref()))),
+            Err(panic) => Some(crate::ipc::control::text(crate::error::panic_text(panic.as_ref()))),
         });
         worker.words_passed_on().await;
+        let failed = if role == Role::Director { Error::Director } else { Error::Worker };
         match result {
-            Ok(result) => result.map_err(Error::Worker),
+            Ok(result) => result.map_err(failed),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
+}
+
+/// How many processes there shall be.
+struct Crew {
+    workers: Workers,
+    most_workers: u16,
+    director: bool,
 }
 
 /// Runs a program that blocks on a thread of its own, for the ambient runtime to wait for.
@@ -159,12 +179,7 @@ async fn serve_on_thread(
 
 impl Plan {
     /// Takes the sockets over from the registry.
-    fn new(
-        settings: Settings,
-        workers: crate::config::Workers,
-        schemes: Vec<(BindKey, &'static str)>,
-        method: Method,
-    ) -> Self {
+    fn new(settings: Settings, crew: Crew, schemes: Vec<(BindKey, &'static str)>, method: Method) -> Self {
         let sockets = listen::take();
         let mut places = Vec::new();
         for (key, scheme) in &schemes {
@@ -173,7 +188,8 @@ impl Plan {
                 places.push(format!("{scheme}{separator}{}", socket.name.addr));
             }
         }
-        Self { settings, workers, sockets, places, method }
+        let Crew { workers, most_workers, director } = crew;
+        Self { settings, workers, most_workers, director, sockets, places, method }
     }
 }
 

@@ -317,8 +317,8 @@ pub(crate) struct Workers {
 /// Descriptors that the primary opens besides those of its workers and what is open already: runtime,
 /// signals, fork server, executable, and what a birth needs for a moment.
 const DESCRIPTORS_BESIDES: u64 = 24;
-/// Control socket, pidfd and the read end of stderr.
-const DESCRIPTORS_PER_WORKER: u64 = 3;
+/// Of each worker and the director: control socket, message socket, pidfd and the read end of stderr.
+const DESCRIPTORS_PER_PEER: u64 = 4;
 
 impl Settings {
     /// How many workers there shall be: `CLUSTER_WORKERS`, else `WEB_CONCURRENCY`, else the builder, else
@@ -341,16 +341,18 @@ impl Settings {
 }
 
 impl Workers {
-    /// Refuses more workers than the primary can have descriptors for, beside what `main` has opened.
-    pub(crate) fn check_descriptors(&self) -> Result<(), StartError> {
+    /// Refuses more workers than the primary can have descriptors for, beside what `main` has opened and
+    /// a director. Answers with how many it can have.
+    pub(crate) fn check_descriptors(&self, director: bool) -> Result<u16, StartError> {
         let (limit, _) =
             getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
         let open = fs::read_dir("/proc/self/fd").map_err(StartError::Proc)?.count() as u64;
-        let needed = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_WORKER * u64::from(self.count);
+        let besides = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_PEER * u64::from(director);
+        let needed = besides + DESCRIPTORS_PER_PEER * u64::from(self.count);
         if needed > limit {
             return Err(StartError::Descriptors { workers: self.count.into(), needed, limit });
         }
-        Ok(())
+        Ok(u16::try_from((limit - besides) / DESCRIPTORS_PER_PEER).unwrap_or(u16::MAX))
     }
 }
 

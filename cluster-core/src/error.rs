@@ -2,6 +2,10 @@
 use std::process::ExitCode;
 use std::{fmt, io};
 
+use serde::{Deserialize, Serialize};
+
+use crate::id::Slot;
+
 /// Any error that crosses from the user's code to ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,6 +33,9 @@ pub enum Error {
     /// In a worker of the exec method: its program ended with this error.
     #[error("worker failed: {0}")]
     Worker(BoxError),
+    /// In a director of the exec method: its program ended with this error.
+    #[error("director failed: {0}")]
+    Director(BoxError),
     /// The primary lost what it cannot work without.
     #[error("the primary cannot go on: {0}")]
     Primary(#[source] io::Error),
@@ -48,7 +55,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Error::GaveUp(_) => ExitCode::from(70),
-            Error::Start(_) | Error::Worker(_) | Error::Primary(_) => ExitCode::from(1),
+            Error::Start(_) | Error::Worker(_) | Error::Director(_) | Error::Primary(_) => ExitCode::from(1),
         }
     }
 
@@ -86,10 +93,17 @@ impl From<Error> for io::Error {
         let kind = match &err {
             Error::Start(err) => err.kind(),
             Error::Primary(err) => err.kind(),
-            Error::GaveUp(_) | Error::Worker(_) => io::ErrorKind::Other,
+            Error::GaveUp(_) | Error::Worker(_) | Error::Director(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, err)
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let said =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", said.unwrap_or("with a value that is no text"))
 }
 
 /// Why a cluster did not start.
@@ -162,6 +176,9 @@ pub enum StartError {
         /// How many there can be.
         limit: usize,
     },
+    /// A handler of the builder's is for a type that cannot be carried; the text names the remedy.
+    #[error("{0}")]
+    UnsupportedMessage(String),
     /// `workers(0)`.
     #[error("0 workers cannot serve: ask for at least 1")]
     NoWorkers,
@@ -254,6 +271,7 @@ impl StartError {
             | StartError::DuplicateName(_)
             | StartError::NoListener
             | StartError::TooManyListeners { .. }
+            | StartError::UnsupportedMessage(_)
             | StartError::NoWorkers
             | StartError::TooManyWorkers { .. }
             | StartError::Descriptors { .. }
@@ -315,4 +333,55 @@ pub enum AcceptError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// Why the cluster did not do what it was asked for.
+///
+/// # Example
+/// ```
+/// use cluster_core::CommandError;
+/// let err = CommandError::TooManyWorkers { asked: 100_000, limit: 60 };
+/// assert!(err.to_string().contains("ask for at most 60"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// Scaled to 0.
+    #[error("0 workers cannot serve: ask for at least 1, or stop the cluster")]
+    NoWorkers,
+    /// Scaled to more than the primary has slots or descriptors for.
+    #[error(
+        "{asked} workers are more than this primary can have: ask for at most {limit}, or raise its limit of descriptors (ulimit -n, LimitNOFILE=) and start it again"
+    )]
+    TooManyWorkers {
+        /// How many were asked for.
+        asked: u64,
+        /// How many there can be.
+        limit: u64,
+    },
+    /// The slot is none, or is no more.
+    #[error("there is no slot {slot}: there are {slots}, from 0")]
+    NoSuchSlot {
+        /// The slot that was asked for.
+        slot: Slot,
+        /// How many there are.
+        slots: u16,
+    },
+    /// Another `scale` came before this one was done; that one counts.
+    #[error("a later command has asked for another number of workers, which counts: wait for that one")]
+    Superseded,
+    /// The cluster stops.
+    #[error("the cluster is stopping: start it again for anything else")]
+    Stopping,
+    /// The new worker ended before it was ready.
+    #[error(
+        "the new worker never served: {why}; look into that, the cluster goes on with its restarts meanwhile"
+    )]
+    SuccessorFailed {
+        /// How it ended, and what happens next.
+        why: String,
+    },
+    /// The primary, or the process that asked, is gone before the answer came: whether it was done is unknown.
+    #[error("the primary is gone, or is letting this process go: nobody is left to ask")]
+    Gone,
 }

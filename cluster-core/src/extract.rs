@@ -25,6 +25,25 @@ mod axum {
     use http::request::Parts;
 
     use super::{NoWorker, Worker, try_worker};
+    use crate::ipc::error::{AskError, SendError};
+
+    /// 503 with the error's text: another worker, or the same one later, may do better.
+    impl IntoResponse for SendError {
+        fn into_response(self) -> Response {
+            (StatusCode::SERVICE_UNAVAILABLE, self.to_string()).into_response()
+        }
+    }
+
+    /// 504 where no answer came in time, otherwise 503, with the error's text.
+    impl IntoResponse for AskError {
+        fn into_response(self) -> Response {
+            let status = match self {
+                AskError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, self.to_string()).into_response()
+        }
+    }
 
     impl<S: Send + Sync> FromRequestParts<S> for Worker {
         type Rejection = NoWorker;
@@ -46,9 +65,11 @@ mod actix {
     use std::future::{Ready, ready};
 
     use actix_web::dev::Payload;
+    use actix_web::http::StatusCode;
     use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 
     use super::{NoWorker, Worker, try_worker};
+    use crate::ipc::error::{AskError, SendError};
 
     impl FromRequest for Worker {
         type Error = actix_web::Error;
@@ -57,6 +78,23 @@ mod actix {
         fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
             let lent = request.extensions().get::<Worker>().cloned();
             ready(lent.or_else(try_worker).ok_or_else(|| NoWorker(()).into()))
+        }
+    }
+
+    /// 503 with the error's text: another worker, or the same one later, may do better.
+    impl ResponseError for SendError {
+        fn status_code(&self) -> StatusCode {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+
+    /// 504 where no answer came in time, otherwise 503, with the error's text.
+    impl ResponseError for AskError {
+        fn status_code(&self) -> StatusCode {
+            match self {
+                AskError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            }
         }
     }
 

@@ -26,6 +26,33 @@
 //!         .run()
 //! }
 //! ```
+//!
+//! # Messages
+//! Any serde type that owns its data can be sent ([`Message`]): by a [`Worker`] to the primary's side, to a
+//! slot, to a worker or to all ([`To`]), and by the primary's side to workers. [`Worker::ask`] waits for an
+//! answer. What is on the way is bounded, so `send(..).await` waits for a receiver that is slow; one that is
+//! gone makes it an error. `Ok` says that a message is on its way, not that somebody has handled it.
+//!
+//! What the builder is given for the primary's side ([`Builder::primary`], [`Builder::on_message`],
+//! [`Builder::on_ask`], [`Builder::on_exit`], [`Builder::on_event`]) runs in a process of its own, the
+//! *director*: it may block or crash, and workers serve on. Its memory is its own, and begins anew after a crash.
+//!
+//! ```no_run
+//! use cluster_core::{Cluster, Exit, WorkerRef};
+//!
+//! fn main() -> Result<(), cluster_core::Error> {
+//!     Cluster::builder()
+//!         .on_message(|from: WorkerRef, text: String| println!("worker {} says {text}", from.id()))
+//!         .on_exit(|exit: Exit| eprintln!("{exit}"))
+//!         .worker(|worker| async move {
+//!             worker.ready();
+//!             worker.send(&"hello".to_string()).await?;
+//!             worker.draining().await;
+//!             Ok(())
+//!         })
+//!         .run()
+//! }
+//! ```
 #![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
@@ -43,7 +70,13 @@ mod config;
 #[cfg(target_os = "linux")]
 mod error;
 #[cfg(target_os = "linux")]
+mod event;
+#[cfg(target_os = "linux")]
+mod handle;
+#[cfg(target_os = "linux")]
 mod id;
+#[cfg(target_os = "linux")]
+mod peer;
 #[cfg(target_os = "linux")]
 mod program;
 #[cfg(target_os = "linux")]
@@ -55,9 +88,11 @@ mod worker;
 #[cfg(target_os = "linux")]
 mod birth;
 #[cfg(target_os = "linux")]
+mod command;
+#[cfg(target_os = "linux")]
 mod conn;
 #[cfg(target_os = "linux")]
-mod event;
+mod director;
 #[cfg(target_os = "linux")]
 mod ipc;
 #[cfg(target_os = "linux")]
@@ -73,6 +108,9 @@ mod tail;
 
 #[cfg(all(target_os = "linux", any(feature = "axum", feature = "actix")))]
 mod extract;
+#[cfg(all(target_os = "linux", any(fuzzing, test)))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(all(target_os = "linux", feature = "testing"))]
 pub mod testing;
 
@@ -87,9 +125,27 @@ pub use conn::listen::bind_tcp;
 #[cfg(target_os = "linux")]
 pub use conn::{Acceptor, Connection, OpenConnection};
 #[cfg(target_os = "linux")]
-pub use error::{AcceptError, BoxError, Error, StartError};
+pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
+#[cfg(target_os = "linux")]
+pub use event::{Event, Exit, ExitReason, Leave, Next, Status, Usage, WorkerState, WorkerStatus};
+#[cfg(target_os = "linux")]
+pub use handle::{ClusterHandle, Done, Events, WorkerRef};
 #[cfg(target_os = "linux")]
 pub use id::{Slot, WorkerId};
+#[cfg(target_os = "linux")]
+pub use ipc::error::{AskError, SendError};
+#[cfg(target_os = "linux")]
+pub use ipc::handler::{Handler, Outcome, Returns};
+#[cfg(target_os = "linux")]
+pub use ipc::message::{Ask, Json, Message};
+#[cfg(target_os = "linux")]
+pub use ipc::queue::{MessageStream, WithSender};
+#[cfg(target_os = "linux")]
+pub use ipc::request::Asking;
+#[cfg(target_os = "linux")]
+pub use ipc::sending::{Broadcasting, Delivery, Sending};
+#[cfg(target_os = "linux")]
+pub use peer::{Peer, To};
 #[cfg(target_os = "linux")]
 pub use role::{Role, is_primary, is_worker, role};
 #[cfg(target_os = "linux")]
@@ -109,6 +165,21 @@ pub mod adapter {
     /// Binds at once, or takes the sockets from the primary.
     pub fn bind(addr: &Addr, reach: Reach, backlog: i32) -> Result<(BindKey, Vec<TcpListener>), StartError> {
         crate::conn::listen::bind(addr, reach, backlog)
+    }
+
+    /// The free `on_message`: registers with the worker that this process is, or will be.
+    pub fn on_message<A: 'static>(handler: impl crate::Handler<crate::Peer, A>) {
+        crate::worker::messages::on_message(handler);
+    }
+
+    /// The free `send`: an error outside a worker.
+    pub fn send<T: crate::Message>(message: &T) -> crate::Sending {
+        crate::worker::messages::send(message)
+    }
+
+    /// The free `broadcast`: an error outside a worker.
+    pub fn broadcast<T: crate::Message>(message: &T) -> crate::Broadcasting {
+        crate::worker::messages::broadcast(message)
     }
 
     /// The addresses of listeners.

@@ -10,6 +10,8 @@ pub(crate) struct Life {
     drain: AtomicBool,
     /// For the runtime: the cluster ends, or its primary is gone; nobody will serve what is queued later.
     close_queue: AtomicBool,
+    /// For the runtime: there is no primary any more, or none that can be understood.
+    orphaned: AtomicBool,
     /// For the sentinel: a signal or `retire` asks for a drain.
     pub(crate) leave: Arc<AtomicBool>,
     /// For the sentinel: the program has ended.
@@ -27,6 +29,7 @@ impl Life {
         Ok(Self {
             drain: AtomicBool::new(false),
             close_queue: AtomicBool::new(false),
+            orphaned: AtomicBool::new(false),
             leave: Arc::new(AtomicBool::new(false)),
             finished: AtomicBool::new(false),
             for_runtime: Arc::new(bell()?),
@@ -40,6 +43,15 @@ impl Life {
         self.close_queue.fetch_or(close_queue, Ordering::Release);
         self.drain.store(true, Ordering::Release);
         let _ = self.for_runtime.write(1);
+    }
+
+    /// BEFORE `drain`: tells the runtime that it waits for nothing from the primary.
+    pub(crate) fn orphan(&self) {
+        self.orphaned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Ordering::Acquire)
     }
 
     pub(crate) fn closes_queue(&self) -> bool {

@@ -1,13 +1,18 @@
 //! What each process knows from its own run of `main`: what a worker runs, and with which listeners.
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::config::{Runtime, Settings};
 use crate::conn::listen::BindKey;
-use crate::error::BoxError;
+use crate::error::{BoxError, StartError};
+use crate::role::Role;
 use crate::worker::Worker;
 
-/// What makes the future of a worker's program.
+/// At a stop the director has what the workers have left of the drain timeout, and no less than this.
+pub(crate) const DIRECTOR_DRAIN: Duration = Duration::from_secs(5);
+
+/// What makes the future of a worker's or a director's program.
 pub(crate) type MakeFuture =
     Box<dyn FnOnce(Worker) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>> + Send>;
 
@@ -17,6 +22,28 @@ pub(crate) enum Program {
     Future(MakeFuture),
     /// A function that brings its own runtime, for frameworks that have one.
     Blocking(Box<dyn FnOnce(Worker, Runtime) -> Result<(), BoxError> + Send>),
+}
+
+/// What the processes of a cluster run.
+pub(crate) struct Programs {
+    pub(crate) worker: Program,
+    /// None where the cluster has no director.
+    pub(crate) director: Option<MakeFuture>,
+}
+
+impl Programs {
+    /// What a process of this role runs.
+    pub(crate) fn of(self, role: Role) -> Result<Program, StartError> {
+        match role {
+            Role::Worker => Ok(self.worker),
+            Role::Director => self.director.map(Program::Future).ok_or_else(|| {
+                StartError::Mismatch("it has code for the primary's side, this main builds none".to_owned())
+            }),
+            Role::Primary | Role::ForkServer => {
+                Err(StartError::Mismatch("it asks for what runs no program".to_owned()))
+            }
+        }
+    }
 }
 
 /// What each process of the cluster knows from its own run of `main`.

@@ -1,6 +1,9 @@
 //! For tests of programs that run as a cluster: [`Process`] runs one, [`worker()`] stands in for a worker.
 mod heard;
+#[doc(hidden)]
+pub mod lines;
 mod process;
+mod said;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -8,8 +11,11 @@ use std::time::Duration;
 
 pub use heard::WorkerProcess;
 pub use process::Process;
+pub use said::{deliver, sent};
+use tokio_util::task::TaskTracker;
 
-use crate::id::{Slot, WorkerId};
+use crate::id::{PeerId, Slot, WorkerId};
+use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
 use crate::worker::{Parts, Worker};
 
@@ -17,7 +23,8 @@ thread_local! {
     static FAKE: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// A worker for tests of one's own handlers: number 1, slot 0, of 1. It is what `worker()` and the
+/// A worker for tests of one's own handlers: number 1, slot 0, of 1. It remembers what it sends ([`sent`]) and
+/// hears what a test delivers ([`deliver`]). It is what `worker()` and the
 /// extractor find on this thread from now on, so it serves `Router::oneshot` and `actix_web::test`.
 ///
 /// # Panics
@@ -41,6 +48,7 @@ pub fn worker() -> Worker {
         listeners: Vec::new(),
         sockets: Vec::new(),
         line: None,
+        endpoint: Endpoint::fake(PeerId::Worker(WorkerId(1)), TaskTracker::new()),
     });
     FAKE.with(|fake| fake.replace(Some(worker.clone())));
     worker

@@ -1,4 +1,6 @@
 //! A worker from inside: the handle that the application holds.
+pub(crate) mod messages;
+
 use std::future::Future;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
@@ -17,6 +19,7 @@ use crate::conn::listen::{BindKey, ClusterSocket};
 use crate::error::AcceptError;
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
+use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -50,7 +53,9 @@ struct Inner {
     ready: AtomicBool,
     draining: CancellationToken,
     lame_duck_over: CancellationToken,
+    /// What a drain waits for.
     tasks: TaskTracker,
+    endpoint: Endpoint,
     listeners: Vec<(String, BindKey)>,
     sockets: Vec<ClusterSocket>,
     /// None in a fake.
@@ -75,6 +80,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<(String, BindKey)>,
     pub(crate) sockets: Vec<ClusterSocket>,
     pub(crate) line: Option<(OwnedFd, Arc<Mapped<Page>>)>,
+    pub(crate) endpoint: Endpoint,
 }
 
 static CURRENT: OnceLock<Worker> = OnceLock::new();
@@ -126,7 +132,8 @@ impl Worker {
                 ready: AtomicBool::new(false),
                 draining: CancellationToken::new(),
                 lame_duck_over: CancellationToken::new(),
-                tasks: TaskTracker::new(),
+                tasks: parts.endpoint.inbox().tasks().clone(),
+                endpoint: parts.endpoint,
                 listeners: parts.listeners,
                 sockets: parts.sockets,
                 line: parts.line.map(|(control, page)| Line { control, page }),
@@ -137,6 +144,16 @@ impl Worker {
     /// Makes it the answer of `worker()` in this process.
     pub(crate) fn install(&self) {
         let _ = CURRENT.set(self.clone());
+        messages::register(self);
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
+    }
+
+    /// What a drain waits for.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
     }
 
     /// Its number, which no other worker of this cluster ever has.
@@ -186,7 +203,7 @@ impl Worker {
     /// let connections_to_the_database = 100 / cluster_core::worker().slots();
     /// ```
     pub fn slots(&self) -> usize {
-        self.inner.slots
+        self.inner.endpoint.outbox().roster.slots().map_or(self.inner.slots, usize::from)
     }
 
     /// Says that this worker is ready to serve, where the builder was told to
@@ -254,7 +271,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn draining(&self) -> Draining {
-        Draining { cancelled: Box::pin(self.inner.draining.clone().cancelled_owned()) }
+        Draining::of(self.inner.draining.clone())
     }
 
     /// Whether this worker is to leave.
@@ -319,7 +336,7 @@ impl Worker {
     /// For adapters: resolves at the end of the lame duck, the first part of a drain.
     #[doc(hidden)]
     pub fn lame_duck_over(&self) -> Draining {
-        Draining { cancelled: Box::pin(self.inner.lame_duck_over.clone().cancelled_owned()) }
+        Draining::of(self.inner.lame_duck_over.clone())
     }
 
     /// For adapters that bring their own runtime: passes the sentinel's word on to the application. Spawn
@@ -328,6 +345,10 @@ impl Worker {
     pub fn attend(&self) -> impl Future<Output = ()> + Send + 'static {
         let worker = self.clone();
         async move {
+            let leaves = worker.clone();
+            if let Err(err) = worker.inner.endpoint.start(move || leaves.retire()) {
+                crate::event::warn(&format!("worker {} cannot take part in messages: {err}", worker.id()));
+            }
             let life = &worker.inner.life;
             let heard = match readiness::watch(life.for_runtime.clone()) {
                 Ok(bell) => bell.readable().await.map(drop),
@@ -337,6 +358,16 @@ impl Worker {
                 crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", worker.id()));
             }
             worker.inner.draining.cancel();
+            let endpoint = worker.inner.endpoint.clone();
+            if worker.inner.life.is_orphaned() {
+                // Its message socket may be open: nobody is there who would answer.
+                endpoint.abandon();
+            }
+            // A program that reads a stream to its end would otherwise never come to its own.
+            tokio::spawn(async move {
+                endpoint.catch_up().await;
+                endpoint.inbox().close_streams();
+            });
             tokio::time::sleep(worker.inner.lame_duck).await;
             worker.inner.lame_duck_over.cancel();
         }
@@ -357,11 +388,17 @@ impl Worker {
         self.inner.line.as_ref().map(|line| line.page.clone())
     }
 
-    /// For adapters that bring their own runtime: waits for what `spawn` began.
+    /// For adapters that bring their own runtime: the program has served all. Hears what is still on the way to
+    /// this worker, waits for handlers and for what `spawn` began, and sees that what was sent has left.
     #[doc(hidden)]
     pub async fn finish_tasks(&self) {
+        let endpoint = &self.inner.endpoint;
+        endpoint.let_go().await;
+        // Also where no drain came before: the program has returned of its own accord.
+        endpoint.inbox().close_streams();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        endpoint.flush().await;
     }
 
     /// Waits until the sentinel has passed on what the program wrote to standard error: a process that ends
@@ -404,6 +441,12 @@ impl std::fmt::Debug for Worker {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Draining {
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Draining {
+    pub(crate) fn of(token: CancellationToken) -> Self {
+        Self { cancelled: Box::pin(token.cancelled_owned()) }
+    }
 }
 
 impl Future for Draining {

@@ -1,10 +1,17 @@
 //! The harness: starts the program under test and talks to it.
+mod speech;
+
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+pub mod wire;
+
 pub use cluster_core::testing::{Process, WorkerProcess};
+
+pub use crate::speech::{Line, Speech, expect, numbers};
 
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +56,19 @@ pub fn listen(mut stream: TcpStream) -> io::Result<String> {
     } else {
         Ok(answer.trim_end().to_owned())
     }
+}
+
+/// Says something that takes long, and waits until a worker has it.
+pub fn begin(app: &Process, line: &str) -> TcpStream {
+    let stream = say(app.addr(), line).unwrap();
+    // Every worker has answered something since, so whoever took the connection has it in hand.
+    let wanted = app.workers().len();
+    let mut seen = HashSet::new();
+    eventually("all workers answer", || {
+        seen.insert(who(app.addr()).unwrap().id);
+        seen.len() == wanted
+    });
+    stream
 }
 
 /// A worker as it describes itself.

@@ -117,16 +117,20 @@ fn an_exit_carries_the_last_words() {
         command.stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening on ") {
+        let (mut line, mut addr) = (String::new(), None);
+        // Until the last line of the start, so that none of the primary's comes in the middle of the worker's.
+        while !line.contains("is ready") {
             line.clear();
             assert_ne!(
                 std::io::BufRead::read_line(&mut stderr, &mut line).unwrap(),
                 0,
                 "{method}: no address"
             );
+            if line.contains("listening on ") {
+                addr = Some(line.trim().rsplit(' ').next().unwrap().parse().unwrap());
+            }
         }
-        let addr = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
+        let addr = addr.expect("it listens before it is ready");
         assert_eq!(ask(addr, "stderr the disk is on fire").unwrap(), "said");
         assert!(ask(addr, "abort").is_err());
         let mut rest = String::new();

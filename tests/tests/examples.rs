@@ -166,3 +166,144 @@ fn the_preload_example_shares_its_table() {
     assert!(memory.contains("PSS"), "{memory}");
     assert!(app.stop().unwrap().success());
 }
+
+/// Sends a request with a body on a new connection, and takes the answer's.
+fn post(addr: SocketAddr, path: &str, text: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let len = text.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+         Content-Length: {len}\r\n\r\n{text}"
+    )?;
+    body(stream)
+}
+
+/// The list of `message_broadcast`: by worker, what it has heard.
+fn heard(addr: SocketAddr) -> Vec<(u64, Vec<String>)> {
+    serde_json::from_str(&get(addr, "/heard").unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_said_to_any_worker_is_heard_by_all_once_and_in_order() {
+    for name in ["message_broadcast", "message_broadcast_actix"] {
+        let app = start(name);
+        // `worker N says it to 3 others`, by text: who has said it, and in which order.
+        let mut said: Vec<(String, u64)> = Vec::new();
+        for number in 0..1000 {
+            let text = format!("text {number}");
+            let answer = post(app.addr(), "/say", &text).unwrap();
+            let words: Vec<&str> = answer.split_whitespace().collect();
+            assert_eq!(words[2..], ["says", "it", "to", "3", "others"], "{name}: {answer}");
+            said.push((text, words[1].parse().unwrap()));
+        }
+        let all = |list: &[(u64, Vec<String>)]| list.iter().all(|(_, texts)| texts.len() >= said.len());
+        cluster_tests::eventually("all have heard all", || all(&heard(app.addr())));
+        let list = heard(app.addr());
+        assert_eq!(
+            list.iter().map(|(id, _)| *id).collect::<HashSet<_>>(),
+            HashSet::from([1, 2, 3, 4]),
+            "{name}"
+        );
+        for (listener, texts) in list {
+            assert_eq!(texts.len(), said.len(), "{name}: worker {listener}");
+            for speaker in 1..=4 {
+                let of_speaker: Vec<_> =
+                    said.iter().filter(|(_, by)| *by == speaker).map(|(text, _)| text).collect();
+                let spoken: HashSet<_> = of_speaker.iter().copied().collect();
+                let got: Vec<_> = texts.iter().filter(|text| spoken.contains(text)).collect();
+                assert!(got == of_speaker, "{name}: worker {listener} of worker {speaker}");
+            }
+        }
+        assert!(app.stop().unwrap().success(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_said_to_all_workers_at_once_is_heard_by_all_once_and_in_order() {
+    for name in ["message_broadcast", "message_broadcast_actix"] {
+        let app = start(name);
+        let addr = app.addr();
+        let speakers: Vec<_> = (0..8)
+            .map(|speaker| {
+                std::thread::spawn(move || -> Vec<(u64, String)> {
+                    let texts = (0..125).map(|number| format!("{speaker} {number}"));
+                    let said = texts.map(|text| {
+                        let answer = post(addr, "/say", &text).unwrap();
+                        (answer.split(' ').nth(1).unwrap().parse().unwrap(), text)
+                    });
+                    said.collect()
+                })
+            })
+            .collect();
+        let said: Vec<Vec<(u64, String)>> =
+            speakers.into_iter().map(|speaker| speaker.join().unwrap()).collect();
+        cluster_tests::eventually("all have heard all", || {
+            heard(addr).iter().all(|(_, texts)| texts.len() >= 1000)
+        });
+        for (listener, texts) in heard(addr) {
+            assert_eq!(texts.iter().collect::<HashSet<_>>().len(), 1000, "{name}: worker {listener}");
+            assert_eq!(texts.len(), 1000, "{name}: worker {listener}");
+            // What one client has said to one worker was said one after the other.
+            for of_client in &said {
+                for worker in 1..=4 {
+                    let order = of_client.iter().filter(|(by, _)| *by == worker).map(|(_, text)| text);
+                    let at = order.map(|text| texts.iter().position(|heard| heard == text).unwrap());
+                    assert!(at.is_sorted(), "{name}: worker {listener} of worker {worker}");
+                }
+            }
+        }
+        assert!(app.stop().unwrap().success(), "{name}");
+    }
+}
+
+#[test]
+fn the_counter_on_the_primary_side_counts_each_visit_once() {
+    let app = start("ask_primary");
+    let visits: Vec<u64> = (0..400)
+        .map(|_| {
+            let answer = get(app.addr(), "/").unwrap();
+            let number = answer.strip_prefix("visit ").and_then(|rest| rest.split(',').next());
+            number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+        })
+        .collect();
+    assert_eq!(visits, (1..=400).collect::<Vec<u64>>());
+    assert!(app.stop().unwrap().success());
+}
+
+#[test]
+fn the_timer_on_the_primary_side_ticks_for_all_workers() {
+    let app = start("primary_timer");
+    let mut ticks = std::collections::HashMap::new();
+    cluster_tests::eventually("all workers have heard ten ticks", || {
+        let answer = get(app.addr(), "/").unwrap();
+        let words: Vec<&str> = answer.split_whitespace().collect();
+        let ["worker", id, "has", "heard", "tick", tick] = words[..] else { panic!("{answer:?}") };
+        ticks.insert(id.to_owned(), tick.parse::<u64>().unwrap());
+        ticks.len() == 4 && ticks.values().all(|tick| *tick >= 10)
+    });
+    assert!(app.stop().unwrap().success());
+}
+
+#[test]
+fn the_alert_tells_of_exits_that_nobody_asked_for() {
+    let alerts = std::env::temp_dir().join(format!("cluster-alerts-{}", std::process::id()));
+    let mut command = Command::new(folder().join("exit_alert"));
+    command
+        .arg("127.0.0.1:0")
+        .env("CLUSTER_WORKERS", "4")
+        .env_remove("WEB_CONCURRENCY")
+        .env("ALERTS", &alerts);
+    let app = Process::start(command).unwrap();
+    let read = || std::fs::read_to_string(&alerts).unwrap_or_default();
+    signal(app.workers()[1].pid, Signal::SIGKILL).unwrap();
+    cluster_tests::eventually("there is an alert", || read().ends_with('\n'));
+    signal(app.workers()[0].pid, Signal::SIGTERM).unwrap();
+    app.wait_for_workers(|now| now.iter().any(|worker| worker.id == 6)).unwrap();
+    assert!(app.stop().unwrap().success());
+    let said = read();
+    assert!(said.starts_with("worker 2 (slot 1, pid ") && said.contains("; signal 9, "), "{said}");
+    assert_eq!(said.lines().count(), 1, "what was asked for is no alert: {said}");
+    std::fs::remove_file(alerts).unwrap();
+}

@@ -3,22 +3,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use cluster_tests::{METHODS, Process, ask, listen, say, signal, subject, who};
+use cluster_tests::{METHODS, Process, ask, begin, listen, say, signal, subject, who};
 
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
-
-/// Says something that takes long, and waits until a worker has it.
-fn begin(app: &Process, line: &str) -> std::net::TcpStream {
-    let stream = say(app.addr(), line).unwrap();
-    // Every worker has answered something since, so whoever took the connection has it in hand.
-    let wanted = app.workers().len();
-    let mut seen = std::collections::HashSet::new();
-    cluster_tests::eventually("all workers answer", || {
-        seen.insert(who(app.addr()).unwrap().id);
-        seen.len() == wanted
-    });
-    stream
-}
 
 #[test]
 fn a_request_in_flight_gets_its_answer() {

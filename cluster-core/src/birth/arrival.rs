@@ -13,14 +13,16 @@ use crate::sys::page::Mapped;
 pub(crate) struct Arrival {
     pub(crate) control: OwnedFd,
     pub(crate) welcome: Welcome,
-    /// A worker's; a fork server has none.
+    /// A worker's or a director's; a fork server has none.
     pub(crate) belongings: Option<Belongings>,
 }
 
-/// What a worker owns besides its line.
+/// What a worker or a director owns besides its line.
 pub(crate) struct Belongings {
     pub(crate) page: Mapped<Page>,
     pub(crate) stderr: StderrRelay,
+    /// Its end of the message socket.
+    pub(crate) messages: OwnedFd,
 }
 
 /// The way of a worker's standard error: it writes `write`, its sentinel reads `read` and copies to `real`.
@@ -30,15 +32,17 @@ pub(crate) struct StderrRelay {
     pub(crate) real: OwnedFd,
 }
 
-/// How many descriptors a worker gets before the sockets: the page and the relay's three.
-const BELONGINGS: usize = 4;
+/// How many descriptors it gets before the sockets: the page, the relay's three and the message socket.
+const BELONGINGS: usize = 5;
 
 impl Arrival {
     /// Greets the primary as `role` and takes what it gives. The sockets go to the registry.
     pub(crate) fn receive(control: OwnedFd, role: Role) -> Result<Self, StartError> {
         let (welcome, mut fds) = match role {
             Role::ForkServer => control::greet(&control, &FromForkServer::Hello { protocol: PROTOCOL }),
-            _ => control::greet(&control, &ToPrimary::Hello { protocol: PROTOCOL }),
+            Role::Primary | Role::Director | Role::Worker => {
+                control::greet(&control, &ToPrimary::Hello { protocol: PROTOCOL })
+            }
         }
         .map_err(StartError::Attach)?;
         let belongings = if role == Role::ForkServer { 0 } else { BELONGINGS };
@@ -48,10 +52,10 @@ impl Arrival {
         }
         listen::inherit(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
-            Ok([page, read, write, real]) => {
+            Ok([page, read, write, real, messages]) => {
                 let page = Mapped::map(std::os::fd::AsFd::as_fd(&page))
                     .map_err(StartError::system("cannot map the scoreboard page"))?;
-                Some(Belongings { page, stderr: StderrRelay { read, write, real } })
+                Some(Belongings { page, stderr: StderrRelay { read, write, real }, messages })
             }
             Err(_) => None,
         };

@@ -1,4 +1,5 @@
-//! The program as a file: what workers of the exec method, and successors of a fork server, execute.
+//! The program as a file: what workers and directors of the exec method, and successors of a fork server,
+//! execute.
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -66,7 +67,7 @@ impl Executable {
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
-        let worker = role == Role::Worker;
+        let supervised = matches!(role, Role::Worker | Role::Director);
         let stdin = File::open("/dev/null")?.into();
         before_exec(
             &mut command,
@@ -74,10 +75,10 @@ impl Executable {
                 keep: vec![control],
                 stdin,
                 stderr,
-                own_group: worker,
-                // A fork server ends with its primary and by no signal; a worker starts with none blocked.
-                blocked: if worker { SigSet::empty() } else { SigSet::all() },
-                parent_death: worker.then_some(Signal::SIGCONT),
+                own_group: supervised,
+                // A fork server ends with its primary and by no signal; the others start with none blocked.
+                blocked: if supervised { SigSet::empty() } else { SigSet::all() },
+                parent_death: supervised.then_some(Signal::SIGCONT),
             },
         );
         let child = command.spawn()?;

@@ -5,11 +5,12 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 
 use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
-use crate::birth::newborn::{self, name_process};
+use crate::birth::newborn::{self, Parents, name_process};
 use crate::conn::listen;
 use crate::error::StartError;
+use crate::id::PeerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, Received, ToForkServer};
-use crate::program::{Blueprint, Program};
+use crate::program::{Blueprint, Programs};
 use crate::role::{Role, become_role};
 use crate::sys::channel;
 use crate::sys::fork::{self, Grandchild, Side};
@@ -25,8 +26,8 @@ pub(crate) struct Started {
 
 /// Forks the first fork server. In the fork server this never returns.
 ///
-/// The program is moved there: the primary has no copy that could run.
-pub(crate) fn start(blueprint: Blueprint, program: Program) -> Result<Started, StartError> {
+/// The programs are moved there: the primary has no copy that could run.
+pub(crate) fn start(blueprint: Blueprint, programs: Programs) -> Result<Started, StartError> {
     let proof = SingleThreaded::check()?;
     no_trace_of_tokio()?;
     let (control, theirs) = channel::pair().map_err(StartError::system("socketpair"))?;
@@ -38,54 +39,61 @@ pub(crate) fn start(blueprint: Blueprint, program: Program) -> Result<Started, S
             drop(control);
             let hello = FromForkServer::Hello { protocol: PROTOCOL };
             match control::send(theirs.as_fd(), &hello, &[]) {
-                Ok(()) => serve(theirs, primary, blueprint, program),
+                Ok(()) => serve(theirs, primary, blueprint, programs),
                 Err(_) => fork::exit_now(1),
             }
         }
     }
 }
 
-/// Forks on request until the primary is gone. Returns never: not here, and not in the workers.
-pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, program: Program) -> ! {
+/// Forks on request until the primary is gone. Returns never: not here, and not in what it forks.
+pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, programs: Programs) -> ! {
     become_role(Role::ForkServer);
     name_process(PROCESS_NAME);
-    // It ends with its primary and by nothing else; workers empty the mask again.
+    // It ends with its primary and by nothing else; what it forks empties the mask again.
     let _ = SigSet::all().thread_block();
     // One that is stopped when the primary dies is continued, and sees it.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGCONT);
     if getppid() != primary {
         fork::exit_now(0);
     }
-    // Workers get the sockets with their welcome; here they would only keep them open.
+    // Workers and directors get the sockets with their welcome; here they would only keep them open.
     drop(listen::take());
     loop {
-        let Received { message: ToForkServer::Fork { id }, mut fds, .. } =
+        let Received { message: ToForkServer::Fork { peer }, mut fds, .. } =
             match control::receive(control.as_fd(), true) {
                 Ok(Some(request)) => request,
                 // The primary is gone, or speaks what we do not understand.
                 Ok(None) | Err(_) => fork::exit_now(0),
             };
         let Some(line) = fds.pop() else { fork::exit_now(1) };
-        match fork_worker(&control, id) {
+        match fork_peer(&control, peer) {
             Ok(Grandchild::Parent) => {}
             Ok(Grandchild::Newborn { middle }) => {
                 drop(control);
-                newborn::live(line, primary, middle, blueprint, program)
+                newborn::live(line, Parents { primary, middle }, role_of(peer), blueprint, programs)
             }
-            Err(err) => tell(&control, &FromForkServer::Stillborn { id, error: control::text(err) }, None),
+            Err(err) => tell(&control, &FromForkServer::Stillborn { peer, error: control::text(err) }, None),
         }
     }
 }
 
-fn fork_worker(control: &OwnedFd, id: u64) -> Result<Grandchild, StartError> {
+fn role_of(peer: PeerId) -> Role {
+    match peer {
+        PeerId::Worker(_) => Role::Worker,
+        PeerId::Director(_) => Role::Director,
+    }
+}
+
+fn fork_peer(control: &OwnedFd, peer: PeerId) -> Result<Grandchild, StartError> {
     let proof = SingleThreaded::check()?;
     no_trace_of_tokio()?;
     flush_output();
     let report = |born: nix::Result<(Pid, OwnedFd)>| match born {
-        Ok((pid, pidfd)) => tell(control, &FromForkServer::Born { id, pid: pid.as_raw() }, Some(&pidfd)),
+        Ok((pid, pidfd)) => tell(control, &FromForkServer::Born { peer, pid: pid.as_raw() }, Some(&pidfd)),
         Err(err) => {
             let error = format!("cannot fork: {err}");
-            tell(control, &FromForkServer::Stillborn { id, error }, None);
+            tell(control, &FromForkServer::Stillborn { peer, error }, None);
         }
     };
     fork::fork_away(&proof, report).map_err(StartError::system("fork"))

@@ -1,23 +1,26 @@
-//! What a worker does first, whichever way it came to be: signals, name, limits, sentinel, runtime.
+//! What a worker or director does first, whichever way it came to be: signals, name, limits, sentinel, runtime.
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::{fs, io, process, thread};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
+use tokio_util::task::TaskTracker;
 
 use crate::birth::arrival::{Arrival, Belongings};
 use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
 use crate::conn::listen;
 use crate::error::{BoxError, StartError};
-use crate::id::{Slot, WorkerId};
+use crate::id::{PeerId, Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
+use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
-use crate::program::{Blueprint, MakeFuture, Program};
+use crate::program::{Blueprint, DIRECTOR_DRAIN, MakeFuture, Program, Programs};
 use crate::role::{Role, become_role};
 use crate::sys::{descriptors, fork, signals};
 use crate::worker::{Parts, Worker};
@@ -27,23 +30,38 @@ const PANIC_CODE: i32 = 101;
 /// A worker is a likelier victim of the out-of-memory killer than the primary by this much.
 const OOM_SCORE: i32 = 200;
 
-/// A worker that was just forked: becomes one for good. `primary` is who it shall find as its parent once
-/// `middle` has ended.
-pub(crate) fn live(control: OwnedFd, primary: Pid, middle: Pid, blueprint: Blueprint, program: Program) -> ! {
-    become_role(Role::Worker);
-    let born = set_up_process(primary, middle).and_then(|()| {
-        let arrival = Arrival::receive(control, Role::Worker)?;
-        let settled = settle(arrival, &blueprint)?;
+/// The name of a director's process.
+pub(crate) const DIRECTOR_NAME: &str = "director";
+
+/// Whose child a forked process is: at last, and until the other has ended.
+pub(crate) struct Parents {
+    pub(crate) primary: Pid,
+    pub(crate) middle: Pid,
+}
+
+/// A worker or director that was just forked: becomes one for good.
+pub(crate) fn live(
+    control: OwnedFd,
+    parents: Parents,
+    role: Role,
+    blueprint: Blueprint,
+    programs: Programs,
+) -> ! {
+    become_role(role);
+    let born = set_up_process(&parents).and_then(|()| {
+        let arrival = Arrival::receive(control, role)?;
+        let settled = settle(arrival, role, &blueprint)?;
         // AFTER the handlers are there: until now all signals were blocked, as in the fork server, and one
-        // that came meanwhile would have ended the worker.
+        // that came meanwhile would have ended the process.
         SigSet::empty().thread_set_mask().map_err(StartError::system("sigprocmask"))?;
-        Ok(settled)
+        let program = programs.of(role)?;
+        Ok((settled, program))
     });
-    let (worker, sentinel) = match born {
+    let ((worker, sentinel), program) = match born {
         Ok(born) => born,
         // The primary is gone, or reads the reason on standard error.
         Err(err) => {
-            crate::event::warn(&format!("a worker could not be set up: {err}"));
+            crate::event::warn(&format!("a {} could not be set up: {err}", name_of(role)));
             fork::exit_now(1)
         }
     };
@@ -51,34 +69,42 @@ pub(crate) fn live(control: OwnedFd, primary: Pid, middle: Pid, blueprint: Bluep
     let serving = worker.clone();
     // A fresh thread: what `main` keeps in thread-local storage (random generators, hash keys, the current
     // dispatcher) would be the same in all workers.
-    let thread = thread::Builder::new().name("worker".into()).stack_size(stack_size()).spawn(move || {
-        let mut built = None;
-        let served = catch_unwind(AssertUnwindSafe(|| serve(serving, &runtime, program, &mut built)));
-        let (code, error) = outcome(served);
-        worker.program_ended(error);
-        // AFTER the word: blocking tasks may never end, and a program that has is not held up by them.
-        if let Some(runtime) = built {
-            runtime.shutdown_background();
-        }
-        code
-    });
+    let thread =
+        thread::Builder::new().name(name_of(role).into()).stack_size(stack_size()).spawn(move || {
+            let mut built = None;
+            let served = catch_unwind(AssertUnwindSafe(|| serve(serving, &runtime, program, &mut built)));
+            let (code, error) = outcome(served);
+            worker.program_ended(error);
+            // AFTER the word: blocking tasks may never end, and a program that has is not held up by them.
+            if let Some(runtime) = built {
+                runtime.shutdown_background();
+            }
+            code
+        });
     let code = match thread {
         Ok(thread) => {
             sentinel.watch();
             thread.join().unwrap_or(PANIC_CODE)
         }
         Err(err) => {
-            crate::event::warn(&format!("cannot start the worker's thread: {err}"));
+            crate::event::warn(&format!("cannot start the program's thread: {err}"));
             1
         }
     };
     process::exit(code)
 }
 
-/// A worker that was executed and has reached its `.await`: the sentinel gets a thread of its own, the rest
+fn name_of(role: Role) -> &'static str {
+    match role {
+        Role::Director => DIRECTOR_NAME,
+        Role::Primary | Role::ForkServer | Role::Worker => "worker",
+    }
+}
+
+/// A worker or director that was executed and has reached its `.await`: the sentinel gets a thread of its own, the rest
 /// is the program's.
-pub(crate) fn join_in(arrival: Arrival, blueprint: &Blueprint) -> Result<Worker, StartError> {
-    let (worker, sentinel) = settle(arrival, blueprint)?;
+pub(crate) fn join_in(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<Worker, StartError> {
+    let (worker, sentinel) = settle(arrival, role, blueprint)?;
     thread::Builder::new()
         .name("sentinel".into())
         .spawn(move || sentinel.watch_for_ever())
@@ -87,15 +113,15 @@ pub(crate) fn join_in(arrival: Arrival, blueprint: &Blueprint) -> Result<Worker,
 }
 
 /// What fork leaves to do that an exec would have done, and what must be right before anything else.
-fn set_up_process(primary: Pid, middle: Pid) -> Result<(), StartError> {
+fn set_up_process(parents: &Parents) -> Result<(), StartError> {
     let failed = StartError::system::<nix::Error>;
     // The parent has done it too; whoever comes first, it is done before it matters.
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?;
     let null = fs::File::open("/dev/null").map_err(StartError::system("cannot open /dev/null"))?;
     descriptors::place(null.as_fd(), 0).map_err(StartError::system("dup2"))?;
-    wait_for_end_of(middle);
+    wait_for_end_of(parents.middle);
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(failed("PR_SET_PDEATHSIG"))?;
-    if getppid() != primary {
+    if getppid() != parents.primary {
         fork::exit_now(0);
     }
     Ok(())
@@ -114,13 +140,18 @@ fn wait_for_end_of(middle: Pid) {
 }
 
 /// The part that both methods share: standard error, name, signals, the handle, the sentinel.
-fn settle(arrival: Arrival, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
+fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr } =
+    let Belongings { page, stderr, messages } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
-    name_process(&format!("worker {}", welcome.slot));
+    let is_director = role == Role::Director;
+    if is_director {
+        name_process(DIRECTOR_NAME);
+    } else {
+        name_process(&format!("worker {}", welcome.slot));
+    }
     // Once more: executing a file with capabilities has cleared it (prctl(2)).
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(StartError::system("PR_SET_PDEATHSIG"))?;
     raise_oom_score();
@@ -133,6 +164,8 @@ fn settle(arrival: Arrival, blueprint: &Blueprint) -> Result<(Worker, Sentinel),
         .collect::<Result<_, _>>()
         .map_err(StartError::system("dup"))?;
     let ours = control.try_clone().map_err(StartError::system("dup"))?;
+    let peer = if is_director { PeerId::Director(welcome.id) } else { PeerId::Worker(WorkerId(welcome.id)) };
+    let endpoint = Endpoint::new(peer, welcome.director, welcome.slots, messages, TaskTracker::new());
     let worker = Worker::new(Parts {
         id: WorkerId(welcome.id),
         slot: Slot(welcome.slot),
@@ -140,14 +173,23 @@ fn settle(arrival: Arrival, blueprint: &Blueprint) -> Result<(Worker, Sentinel),
         generation: welcome.generation,
         life: life.clone(),
         lame_duck: blueprint.settings.lame_duck,
-        wait_for_ready: blueprint.settings.wait_for_ready,
+        // A director has no connections to be ready for: it says so itself.
+        wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
         sockets,
         line: Some((ours, page.clone())),
+        endpoint,
     });
-    worker.install();
+    if !is_director {
+        worker.install();
+    }
     control::try_send(control.as_fd(), &ToPrimary::Online).map_err(StartError::Attach)?;
-    let sentinel = Sentinel::new(control, life, page, stderr, for_sentinel, blueprint.settings.drain_timeout);
+    let mut drain_timeout = blueprint.settings.drain_timeout;
+    if is_director {
+        // The primary waits for so long at least.
+        drain_timeout = drain_timeout.max(DIRECTOR_DRAIN);
+    }
+    let sentinel = Sentinel::new(control, life, page, stderr, for_sentinel, drain_timeout);
     Ok((worker, sentinel))
 }
 
@@ -197,10 +239,7 @@ fn serve(
     match program {
         Program::Future(make) => {
             let runtime = runtime.build().map_err(|err| format!("cannot build the runtime: {err}"))?;
-            built.insert(runtime).block_on(async {
-                tokio::spawn(worker.attend());
-                run(worker, make).await
-            })
+            built.insert(runtime).block_on(run(worker, make))
         }
         Program::Blocking(serve) => serve(worker, runtime.clone()),
     }
@@ -208,7 +247,15 @@ fn serve(
 
 /// Makes the program's future and waits for it and what it spawned.
 pub(crate) async fn run(worker: Worker, make: MakeFuture) -> Result<(), BoxError> {
-    let result = make(worker.clone()).await;
+    let mut program = make(worker.clone());
+    // BEFORE the first message is heard the program has had a turn: handlers that it registers there miss none
+    // of those that have waited for this process, however many they are.
+    let begun = futures::poll!(&mut program);
+    tokio::spawn(worker.attend());
+    let result = match begun {
+        Poll::Ready(result) => result,
+        Poll::Pending => program.await,
+    };
     worker.finish_tasks().await;
     result
 }
@@ -218,7 +265,7 @@ fn outcome(result: thread::Result<Result<(), BoxError>>) -> (i32, Option<String>
     match result {
         Ok(Ok(())) => (0, None),
         Ok(Err(err)) => (1, Some(control::text(chain(err.as_ref())))),
-        Err(panic) => (PANIC_CODE, Some(control::text(panic_text(panic.as_ref())))),
+        Err(panic) => (PANIC_CODE, Some(control::text(crate::error::panic_text(panic.as_ref())))),
     }
 }
 
@@ -234,11 +281,4 @@ pub(crate) fn chain(err: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let said =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", said.unwrap_or("with a value that is no text"))
 }

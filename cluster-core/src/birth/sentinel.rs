@@ -166,6 +166,8 @@ impl Sentinel {
     fn hear(&mut self) {
         match control::receive_command(self.control.as_fd()) {
             Ok(Some(ToWorker::Drain { close_queue })) => self.drain(close_queue),
+            // Asked again, by another signal, it asks again.
+            Ok(Some(ToWorker::Stay)) => self.drain_at = None,
             Ok(Some(ToWorker::Kill)) => kill_own_group(),
             Ok(None) => self.become_orphan(),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
@@ -196,6 +198,7 @@ impl Sentinel {
         let gone = getppid() != self.primary;
         if gone || now - ended >= PRIMARY_LINGERS {
             self.line_ended = None;
+            self.life.orphan();
             self.drain(gone);
         }
     }

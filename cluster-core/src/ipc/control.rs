@@ -10,11 +10,15 @@ use nix::errno::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::command::Command;
+use crate::error::CommandError;
+use crate::event::{Event, Status};
+use crate::id::PeerId;
 use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -22,8 +26,8 @@ pub(crate) const SMALL_PACKET: usize = 256;
 /// Longer texts are cut.
 const MAX_TEXT: usize = 4 * 1024;
 
-/// What a newcomer is told first. With it come, in this order: the page and both ends of its stderr (a
-/// worker's), then the sockets.
+/// What a newcomer is told first. With it come, in this order: what it owns (a worker's and a director's: its
+/// page, both ends of its stderr, the real stderr, its message socket), then the sockets.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Welcome {
     /// First, so that it is read even where the rest has changed.
@@ -32,6 +36,8 @@ pub(crate) struct Welcome {
     pub(crate) slot: u16,
     pub(crate) slots: u16,
     pub(crate) generation: u64,
+    /// Whether the cluster has a director.
+    pub(crate) director: bool,
     pub(crate) sockets: Vec<SocketName>,
 }
 
@@ -46,17 +52,19 @@ pub(crate) struct SocketName {
     pub(crate) addr: SocketAddr,
 }
 
-/// From the primary to a worker.
+/// From the primary to a worker or a director.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 pub(crate) enum ToWorker {
     /// Stop taking connections, finish what is open, leave. Where the cluster ends, take what is queued
     /// first and close the queue: clients are then refused at once and do not wait for nothing.
     Drain { close_queue: bool },
+    /// Not yet: what asks for a drain is forgotten. A director stays until the last worker has left.
+    Stay,
     /// End yourself and your group now.
     Kill,
 }
 
-/// From a worker to the primary.
+/// From a worker or a director to the primary.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(crate) enum ToPrimary {
     /// First word of a newcomer; the kernel adds its pid.
@@ -76,8 +84,8 @@ pub(crate) enum ToPrimary {
 /// From the primary to a fork server.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 pub(crate) enum ToForkServer {
-    /// Fork a worker that takes the descriptor of this packet as its control socket.
-    Fork { id: u64 },
+    /// Fork a process that takes the descriptor of this packet as its control socket.
+    Fork { peer: PeerId },
 }
 
 /// From a fork server to the primary.
@@ -86,16 +94,36 @@ pub(crate) enum FromForkServer {
     Hello {
         protocol: u32,
     },
-    /// The worker lives; with this packet comes its pidfd.
+    /// The process lives; with this packet comes its pidfd.
     Born {
-        id: u64,
+        peer: PeerId,
         pid: i32,
     },
     /// It could not be forked.
     Stillborn {
-        id: u64,
+        peer: PeerId,
         error: String,
     },
+}
+
+/// From the primary to the director, in its stream of messages: so that all that a worker said comes before
+/// the worker's end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ToDirector {
+    /// How things stand; what follows changes it.
+    Snapshot(Status),
+    Event(Event),
+    /// The answer to a command: it has happened, or why not.
+    Reply {
+        id: u64,
+        result: Result<(), CommandError>,
+    },
+}
+
+/// From the director to the primary, in its stream of messages.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum FromDirector {
+    Command { id: u64, command: Command },
 }
 
 /// Sends one message and descriptors; waits where the peer does not read.
@@ -145,7 +173,8 @@ pub(crate) fn receive<T: DeserializeOwned>(
         other => other?,
     };
     if packet.len == 0 {
-        return Ok(None);
+        // The end has no sender; an empty packet has, where the socket asks for credentials.
+        return if packet.pid.is_some() { Err(invalid("an empty packet")) } else { Ok(None) };
     }
     let message = codec::decode(&buf[..packet.len]).map_err(invalid)?;
     Ok(Some(Received { message, fds: packet.fds, pid: packet.pid }))
@@ -210,6 +239,14 @@ mod tests {
         }
         send(theirs.as_fd(), &ToPrimary::Ready, &[]).unwrap();
         assert_eq!(receive::<ToPrimary>(ours.as_fd(), true).unwrap().unwrap().message, ToPrimary::Ready);
+    }
+
+    #[test]
+    fn an_empty_packet_is_not_the_end() {
+        let (ours, theirs) = channel::pair().unwrap();
+        channel::send(theirs.as_fd(), &[], &[]).unwrap();
+        let err = receive::<ToPrimary>(ours.as_fd(), true).map(|heard| heard.map(|heard| heard.message));
+        assert_eq!(err.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

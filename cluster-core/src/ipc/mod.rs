@@ -1,3 +1,32 @@
-//! Message path: what processes say to each other. In this version the control protocol only.
+//! Message path: what processes say to each other.
+//!
+//! From the inside out: `message` (what can be said), `shape`, `guard`, `frugal`, `codec` (how it becomes bytes
+//! and back), `frame` (how it travels), `prepare`, `sending`, `request` (from a value to a frame and back),
+//! `outbox`, `inbox`, `queue`, `ticket`, `endpoint` (a process's side), `router`, `exchange` (the primary's side).
+pub(crate) mod backlog;
 pub(crate) mod codec;
 pub(crate) mod control;
+pub(crate) mod endpoint;
+pub(crate) mod error;
+pub(crate) mod exchange;
+pub(crate) mod fnv;
+pub(crate) mod frame;
+pub(crate) mod frugal;
+pub(crate) mod guard;
+pub(crate) mod handler;
+pub(crate) mod inbox;
+pub(crate) mod message;
+pub(crate) mod node;
+pub(crate) mod notice;
+pub(crate) mod outbox;
+pub(crate) mod prepare;
+pub(crate) mod probe;
+pub(crate) mod queue;
+pub(crate) mod request;
+pub(crate) mod roster;
+pub(crate) mod router;
+pub(crate) mod sending;
+pub(crate) mod shape;
+pub(crate) mod tally;
+pub(crate) mod ticket;
+pub(crate) mod window;

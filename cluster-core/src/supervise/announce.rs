@@ -2,7 +2,7 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use crate::event::Event;
+use crate::event::{Event, Leave};
 
 /// The variable that names the socket; it also marks all processes of a program under test.
 pub(crate) const VARIABLE: &str = "CLUSTER_ANNOUNCE";
@@ -34,13 +34,21 @@ fn line(event: &Event) -> Option<String> {
         Event::Listening { at } => format!("listening {}\n", at.join(" ")),
         Event::WorkerReady { worker, slot, pid, .. } => format!("ready {worker} {slot} {pid}\n"),
         Event::AllReady { .. } => "all-ready\n".to_owned(),
-        Event::WorkerDraining { worker, slot, pid } => format!("draining {worker} {slot} {pid}\n"),
+        Event::WorkerDraining { why: Leave::Stop, .. } => return None,
+        Event::WorkerDraining { worker, slot, pid, .. } => format!("draining {worker} {slot} {pid}\n"),
         Event::WorkerExited(exit) => format!("exited {} {} {}\n", exit.worker, exit.slot, exit.pid),
+        Event::DirectorReady { pid } => format!("director {pid}\n"),
+        Event::DirectorExited { pid, .. } => format!("director-exited {pid}\n"),
         Event::ForkServerReady { pid } => format!("fork-server {pid}\n"),
         Event::ForkServerLost { .. } => "fork-server-lost\n".to_owned(),
+        Event::Scaled { to, .. } => format!("scaled {to}\n"),
         Event::Stopping { .. } => "stopping\n".to_owned(),
         Event::Starting { .. }
         | Event::OomGroup
+        | Event::WorkerStarted { .. }
+        | Event::WorkerOnline { .. }
+        | Event::Undelivered { .. }
+        | Event::EventsLost { .. }
         | Event::StoppingNow
         | Event::GivingUp { .. }
         | Event::Stopped => return None,

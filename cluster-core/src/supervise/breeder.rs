@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use crate::birth::executable::{Executable, Execution};
 use crate::birth::forkserver::Started;
 use crate::conn::listen::ClusterSocket;
-use crate::event::Status;
-use crate::id::WorkerId;
+use crate::event::Ending;
+use crate::id::PeerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
 use crate::role::Role;
 use crate::supervise::input::Input;
@@ -27,9 +27,9 @@ pub(crate) struct Breeder {
     requests: mpsc::UnboundedSender<Request>,
 }
 
-/// A worker to fork; the socket is its end of the control line. At most one per slot waits.
+/// A worker or director to fork; the socket is its end of the control line. At most one per seat waits.
 struct Request {
-    worker: WorkerId,
+    peer: PeerId,
     control: OwnedFd,
 }
 
@@ -64,6 +64,7 @@ impl Breeder {
             slot: 0,
             slots: 0,
             generation,
+            director: false,
             sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
@@ -78,10 +79,10 @@ impl Breeder {
         self.pid
     }
 
-    /// Asks for a worker; it is told as `Born` or `Stillborn`, or the fork server as gone.
-    pub(crate) fn ask(&self, worker: WorkerId, control: OwnedFd) {
-        // If nobody takes it the fork server is gone, which will be told, and the worker with it.
-        let _ = self.requests.send(Request { worker, control });
+    /// Asks for a worker or director; it is told as `Born` or `Stillborn`, or the fork server as gone.
+    pub(crate) fn ask(&self, peer: PeerId, control: OwnedFd) {
+        // If nobody takes it the fork server is gone, which will be told, and the newcomer with it.
+        let _ = self.requests.send(Request { peer, control });
     }
 
     pub(crate) fn kill(&self) {
@@ -101,7 +102,7 @@ struct Watch {
     control: AsyncFd<OwnedFd>,
     pidfd: AsyncFd<Arc<OwnedFd>>,
     /// Requests without an answer yet.
-    asked: HashSet<u64>,
+    asked: HashSet<PeerId>,
     notes: mpsc::Sender<Note>,
 }
 
@@ -132,14 +133,14 @@ impl Watch {
         self.bury().await;
     }
 
-    async fn ask(&mut self, Request { worker, control }: Request) {
-        let message = ToForkServer::Fork { id: worker.0 };
+    async fn ask(&mut self, Request { peer, control }: Request) {
+        let message = ToForkServer::Fork { peer };
         match control::try_send_with(self.control.get_ref().as_fd(), &message, &[control.as_fd()]) {
             Ok(()) => {
-                self.asked.insert(worker.0);
+                self.asked.insert(peer);
             }
             Err(err) => {
-                self.tell(Input::Stillborn { worker, error: format!("cannot ask the fork server: {err}") })
+                self.tell(Input::Stillborn { peer, error: format!("cannot ask the fork server: {err}") })
                     .await
             }
         }
@@ -155,16 +156,16 @@ impl Watch {
                 }
                 known
             }
-            FromForkServer::Born { id, pid } => {
-                let (known, pidfd) = (self.asked.remove(&id), received.fds.into_iter().next());
+            FromForkServer::Born { peer, pid } => {
+                let (known, pidfd) = (self.asked.remove(&peer), received.fds.into_iter().next());
                 let Some(pidfd) = pidfd.filter(|_| known) else { return false };
-                let born = Note::Born { worker: WorkerId(id), pid: Pid::from_raw(pid), pidfd };
+                let born = Note::Born { peer, pid: Pid::from_raw(pid), pidfd };
                 let _ = self.notes.send(born).await;
                 true
             }
-            FromForkServer::Stillborn { id, error } => {
-                if self.asked.remove(&id) {
-                    self.tell(Input::Stillborn { worker: WorkerId(id), error }).await;
+            FromForkServer::Stillborn { peer, error } => {
+                if self.asked.remove(&peer) {
+                    self.tell(Input::Stillborn { peer, error }).await;
                 }
                 true
             }
@@ -186,8 +187,8 @@ impl Watch {
                 break;
             }
         }
-        let status = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
-        let why = status.map_or_else(|| "it is gone".to_owned(), |status| Status(status).to_string());
+        let reaped = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
+        let why = reaped.map_or_else(|| "it is gone".to_owned(), |(status, _)| Ending(status).to_string());
         let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, why }).await;
     }
 }

@@ -1,34 +1,41 @@
-//! The driver: hears workers, signals and time, asks the pool what to do, and does it.
+//! The driver: hears processes, signals and time, asks the pool what to do, and does it.
+mod births;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd;
+use std::time::Instant;
 
 use nix::unistd::Pid;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::birth::executable::{Executable, Execution};
+use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
 use crate::conn::listen::ClusterSocket;
 use crate::error::{Error, StartError};
-use crate::event::Event;
-use crate::id::{Slot, WorkerId};
-use crate::role::Role;
+use crate::event::{Event, Next};
+use crate::id::{PeerId, Seat};
+use crate::ipc::control::ToDirector;
+use crate::ipc::exchange::{Exchange, Word};
+use crate::ipc::notice::Undelivered;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::note::Note;
 use crate::supervise::orphans::Orphans;
-use crate::supervise::peer::{Newcomer, Peer, Place};
+use crate::supervise::peer::{Born, Peer};
 use crate::supervise::pool::Pool;
-use crate::sys::process;
+use crate::supervise::signals::{Signals, Stops};
 
 /// All that a primary needs to begin.
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) workers: Workers,
+    /// The most workers that there can be.
+    pub(crate) most_workers: u16,
+    /// Whether there is code for the primary's side.
+    pub(crate) director: bool,
     pub(crate) sockets: Vec<ClusterSocket>,
     /// How each socket is announced: `http://127.0.0.1:3000`.
     pub(crate) places: Vec<String>,
@@ -47,16 +54,23 @@ pub(crate) enum Method {
 const GENERATION: u64 = 1;
 /// Notes of tasks that wait for the driver; a task whose note does not fit waits.
 const NOTES: usize = 256;
+/// Words of the exchange that wait for the driver.
+const WORDS: usize = 64;
 
 struct Driver {
     pool: Pool,
-    peers: HashMap<WorkerId, Peer>,
+    peers: HashMap<PeerId, Peer>,
+    exchange: Exchange,
+    /// Whether the cluster has a director.
+    has_director: bool,
+    /// The newest director: the one that is told.
+    director: Option<PeerId>,
     /// Workers are forked; else executed.
     forks: bool,
     /// The fork server, while there is one.
     breeder: Option<Breeder>,
     /// What it was asked for and has not answered.
-    unborn: BTreeSet<WorkerId>,
+    unborn: BTreeSet<PeerId>,
     /// What the pool has still to be told, one per turn: in between everybody else is heard.
     untold: VecDeque<Input>,
     executable: Executable,
@@ -65,25 +79,20 @@ struct Driver {
     slots: u16,
     orphans: Orphans,
     announcer: Announcer,
+    /// Events that the director had no room for.
+    untold_events: u64,
     notes: mpsc::Sender<Note>,
     quiet: bool,
     listening: bool,
     all_ready: bool,
 }
 
-/// The signals that mean something to a primary.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    child: Signal,
-}
-
 /// Supervises until all is over. `cancelled` resolves when nobody waits for the end any more.
 pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -> Result<(), Error> {
     let mut signals = Signals::catch().map_err(Error::Primary)?;
     let (notes, mut inbox) = mpsc::channel(NOTES);
-    let mut driver = Driver::new(plan, notes).map_err(Error::Start)?;
+    let (words, mut speaking) = mpsc::channel(WORDS);
+    let mut driver = Driver::new(plan, notes, words).map_err(Error::Start)?;
     let mut cancelled = std::pin::pin!(cancelled);
     let mut stops = Stops::default();
     let mut is_cancelled = false;
@@ -100,6 +109,7 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 }
                 None => return Err(Error::Primary(io::ErrorKind::BrokenPipe.into())),
             },
+            Some(word) = speaking.recv() => driver.heard(word),
             _ = signals.terminate.recv() => stops.asked(Instant::now()),
             _ = signals.interrupt.recv() => stops.asked(Instant::now()),
             _ = signals.quit.recv() => Some(Input::StopNow),
@@ -153,28 +163,6 @@ async fn hear_first(inbox: &mut mpsc::Receiver<Note>) -> Option<Note> {
     None
 }
 
-/// Signals that ask for an end: the first asks, the second insists.
-#[derive(Default)]
-struct Stops {
-    first: Option<Instant>,
-}
-
-impl Stops {
-    /// What comes with the first is the first once more: a terminal and a supervisor may both pass it on.
-    const ONE: Duration = Duration::from_millis(100);
-
-    fn asked(&mut self, now: Instant) -> Option<Input> {
-        match self.first {
-            None => {
-                self.first = Some(now);
-                Some(Input::Stop)
-            }
-            Some(first) if now - first < Self::ONE => None,
-            Some(_) => Some(Input::StopNow),
-        }
-    }
-}
-
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -182,31 +170,17 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-impl Signals {
-    fn catch() -> io::Result<Self> {
-        use nix::sys::signal::{
-            SigSet,
-            Signal::{SIGCHLD, SIGINT, SIGQUIT, SIGTERM},
-        };
-        // Whoever started us may have blocked them, and the mask is inherited (sigprocmask(2)).
-        [SIGTERM, SIGINT, SIGQUIT, SIGCHLD].into_iter().collect::<SigSet>().thread_unblock()?;
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            child: signal(SignalKind::child())?,
-        })
-    }
-}
-
 impl Driver {
-    fn new(plan: Plan, notes: mpsc::Sender<Note>) -> Result<Self, StartError> {
+    fn new(plan: Plan, notes: mpsc::Sender<Note>, words: mpsc::Sender<Word>) -> Result<Self, StartError> {
         // BEFORE the first worker is forked: one that is forked away must become our child.
         nix::sys::prctl::set_child_subreaper(true)
             .map_err(StartError::system("cannot become a subreaper (prctl PR_SET_CHILD_SUBREAPER)"))?;
         let executable = Executable::this().map_err(StartError::system("cannot open our own executable"))?;
         let policy = Policy {
             workers: plan.workers.count,
+            director: plan.director,
+            most_workers: plan.most_workers,
+            generation: GENERATION,
             restart: plan.settings.restart.clone(),
             boot_timeout: plan.settings.boot_timeout,
             drain_timeout: plan.settings.drain_timeout,
@@ -224,6 +198,9 @@ impl Driver {
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
             peers: HashMap::new(),
+            exchange: Exchange::new(plan.director, plan.workers.count, words),
+            has_director: plan.director,
+            director: None,
             forks,
             breeder,
             unborn: BTreeSet::new(),
@@ -234,12 +211,13 @@ impl Driver {
             slots: plan.workers.count,
             orphans: Orphans::new(),
             announcer: Announcer::from_environment(),
+            untold_events: 0,
             notes,
             quiet: plan.settings.quiet,
             listening: false,
             all_ready: false,
         };
-        driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source });
+        driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
         if dies_as_a_group() {
             driver.tell(Event::OomGroup);
         }
@@ -251,20 +229,20 @@ impl Driver {
         match note {
             Note::Input(input) => {
                 match &input {
-                    Input::Exited { worker, .. } => {
-                        if let Some(pid) = self.peers.remove(worker).and_then(|peer| peer.pid()) {
+                    Input::Exited { peer, .. } => {
+                        if let Some(pid) = self.peers.remove(peer).and_then(|peer| peer.pid()) {
                             self.orphans.worker_ended(pid);
                         }
                     }
-                    Input::Stillborn { worker, .. } => {
-                        self.unborn.remove(worker);
-                        self.give_up_peer(*worker);
+                    Input::Stillborn { peer, .. } => {
+                        self.unborn.remove(peer);
+                        self.give_up_peer(*peer);
                     }
                     _ => {}
                 }
                 self.untold.push_back(input);
             }
-            Note::Born { worker, pid, pidfd } => self.follow(worker, pid, pidfd),
+            Note::Born { peer, pid, pidfd } => self.follow(Born { peer, pid, pidfd }),
             Note::ForkServerGone { pid, why } => {
                 if self.breeder.take_if(|breeder| breeder.pid() == pid).is_none() {
                     return;
@@ -272,109 +250,69 @@ impl Driver {
                 self.orphans.fork_server_lost();
                 // BEFORE the stillbirths: the pool must not ask this fork server again.
                 self.untold.push_back(Input::ForkServerLost { why: why.clone() });
-                for worker in std::mem::take(&mut self.unborn) {
-                    self.give_up_peer(worker);
+                for peer in std::mem::take(&mut self.unborn) {
+                    self.give_up_peer(peer);
                     let error = format!("the fork server was lost ({why})");
-                    self.untold.push_back(Input::Stillborn { worker, error });
+                    self.untold.push_back(Input::Stillborn { peer, error });
                 }
             }
         }
     }
 
-    /// Nobody will follow this worker. If it lives all the same it must end by itself, and not take the end
-    /// of its line for the primary's: it would close the queue of the living.
-    fn give_up_peer(&mut self, worker: WorkerId) {
-        if let Some(peer) = self.peers.remove(&worker) {
-            peer.kill();
-        }
-    }
-
-    fn follow(&mut self, worker: WorkerId, pid: Pid, pidfd: OwnedFd) {
-        self.unborn.remove(&worker);
-        let (relay_boot, notes) = (!self.forks, self.notes.clone());
-        let Some(peer) = self.peers.get_mut(&worker) else { return };
-        let told = match peer.follow(worker, pid, pidfd, relay_boot, notes) {
-            Ok(()) => Input::Born { worker, pid: pid.as_raw() as u32 },
-            Err(err) => {
-                self.give_up_peer(worker);
-                process::discard(pid);
-                Input::Stillborn { worker, error: format!("cannot follow the worker: {err}") }
+    /// What the exchange says: some of it is for the pool.
+    fn heard(&mut self, word: Word) -> Option<Input> {
+        match word {
+            Word::Garbled { peer, why } => {
+                Some(Input::Garbled { peer, why: format!("broke the message protocol ({why})") })
             }
-        };
-        self.untold.push_back(told);
+            Word::Command { director, id, command } => Some(Input::Command { from: director, id, command }),
+            Word::Undelivered(Undelivered { from, type_name, size, count, reason }) => {
+                self.tell(Event::Undelivered { from, type_name, size, count, reason });
+                None
+            }
+        }
     }
 
     /// Asks the pool and does what it says.
     fn decide(&mut self, input: Input) -> Option<Verdict> {
-        let mut verdict = None;
-        let mut events = Vec::new();
-        for action in self.pool.handle(Instant::now(), input) {
-            match action {
-                Action::Spawn { worker, slot } => self.spawn(worker, slot),
-                Action::Drain { worker, close_queue } => {
-                    self.with_peer(worker, |peer| peer.drain(close_queue))
+        let actions = self.pool.handle(Instant::now(), input);
+        let (last, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::comes_last);
+        first.into_iter().chain(last).filter_map(|action| self.act(action)).last()
+    }
+
+    fn act(&mut self, action: Action) -> Option<Verdict> {
+        match action {
+            Action::Spawn { peer, seat } => self.spawn(peer, seat),
+            Action::Drain { peer, close_queue } => self.with_peer(peer, |held| held.drain(close_queue)),
+            Action::Dismiss { peer } => self.with_peer(peer, |held| held.drain(false)),
+            Action::Stay { peer } => self.with_peer(peer, Peer::stay),
+            Action::Kill { peer } => self.with_peer(peer, Peer::kill),
+            Action::StartForkServer => self.start_fork_server(),
+            Action::KillForkServer => {
+                if let Some(breeder) = &self.breeder {
+                    breeder.kill();
                 }
-                Action::Kill { worker } => self.with_peer(worker, Peer::kill),
-                Action::StartForkServer => self.start_fork_server(),
-                Action::KillForkServer => {
-                    if let Some(breeder) = &self.breeder {
-                        breeder.kill();
-                    }
-                }
-                // AFTER all acts: a successor does not wait for its predecessor's obituary.
-                Action::Tell(event) => events.push(event),
-                Action::End(end) => verdict = Some(end),
             }
+            Action::Resize { slots } => {
+                self.slots = slots;
+                self.exchange.set_slots(slots);
+            }
+            Action::Tell(event) => self.tell(event),
+            // Ids are the asking director's own: its successor must not take the answer for one of its.
+            Action::Reply { to, id, result } => {
+                if self.director == Some(to) {
+                    self.exchange.tell_director(&ToDirector::Reply { id, result });
+                }
+            }
+            Action::End(verdict) => return Some(verdict),
         }
-        events.into_iter().for_each(|event| self.tell(event));
-        verdict
+        None
     }
 
-    fn with_peer(&self, worker: WorkerId, act: impl FnOnce(&Peer)) {
-        if let Some(peer) = self.peers.get(&worker) {
-            act(peer);
+    fn with_peer(&self, peer: PeerId, act: impl FnOnce(&Peer)) {
+        if let Some(held) = self.peers.get(&peer) {
+            act(held);
         }
-    }
-
-    /// Makes a worker, or tells why not.
-    fn spawn(&mut self, worker: WorkerId, slot: Slot) {
-        let place = Place { worker, slot, slots: self.slots, generation: GENERATION };
-        let made = Peer::prepare(&place, &self.sockets).map_err(|err| err.to_string()).and_then(
-            |(peer, newcomer)| {
-                self.peers.insert(worker, peer);
-                self.make(worker, newcomer)
-            },
-        );
-        if let Err(error) = made {
-            self.unborn.remove(&worker);
-            self.give_up_peer(worker);
-            self.untold.push_back(Input::Stillborn { worker, error });
-        }
-    }
-
-    fn make(&mut self, worker: WorkerId, newcomer: Newcomer) -> Result<(), String> {
-        if self.forks {
-            let breeder = self.breeder.as_ref().ok_or("there is no fork server")?;
-            self.unborn.insert(worker);
-            breeder.ask(worker, newcomer.control);
-            return Ok(());
-        }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from) / usize::from(self.slots);
-        let execution = Execution {
-            role: Role::Worker,
-            control: newcomer.control,
-            stderr: Some(newcomer.stderr),
-            defaults: vec![("TOKIO_WORKER_THREADS", threads.max(1).to_string())],
-        };
-        let pid =
-            self.executable.execute(execution).map_err(|err| format!("cannot execute the program: {err}"))?;
-        // Nobody but us reaps it, so the pid is its own until then.
-        let pidfd = process::pidfd_open(pid).map_err(|err| {
-            process::discard(pid);
-            format!("pidfd_open: {err}")
-        })?;
-        self.follow(worker, pid, pidfd);
-        Ok(())
     }
 
     fn start_fork_server(&mut self) {
@@ -409,9 +347,13 @@ impl Driver {
             self.tell(Event::Listening { at: self.places.clone() });
         }
         self.announcer.tell(&event);
+        self.close_seat(&event);
+        self.pass_on(&event);
         let start_up = match event {
             // The first workers have one line together.
-            Event::WorkerReady { .. } | Event::ForkServerReady { .. } => !self.all_ready,
+            Event::WorkerReady { .. } | Event::DirectorReady { .. } | Event::ForkServerReady { .. } => {
+                !self.all_ready
+            }
             Event::AllReady { .. } => {
                 self.all_ready = true;
                 false
@@ -423,7 +365,38 @@ impl Driver {
         }
     }
 
-    /// All workers have ended: the fork server goes too, and nothing of ours is left.
+    /// Where nobody comes after a process, nobody waits for its successor.
+    fn close_seat(&self, event: &Event) {
+        let (seat, next) = match event {
+            Event::WorkerExited(exit) => (Seat::Slot(exit.slot), exit.next),
+            Event::DirectorExited { next, .. } => (Seat::Director, *next),
+            _ => return,
+        };
+        match next {
+            Next::NotReplaced | Next::GiveUp => self.exchange.vacate(seat),
+            Next::RestartIn(_) | Next::AlreadyReplaced => {}
+        }
+    }
+
+    /// Tells the director what has happened. One that takes nothing for long is told of the gap, and how things
+    /// stand after it.
+    fn pass_on(&mut self, event: &Event) {
+        if !self.has_director {
+            return;
+        }
+        if self.untold_events > 0 {
+            let gap = Event::EventsLost { count: self.untold_events };
+            if !self.exchange.tell_director(&ToDirector::Event(gap)) {
+                self.untold_events += 1;
+                return;
+            }
+            self.untold_events = 0;
+            self.exchange.tell_director(&ToDirector::Snapshot(self.pool.status()));
+        }
+        self.untold_events += u64::from(!self.exchange.tell_director(&ToDirector::Event(event.clone())));
+    }
+
+    /// All have ended: the fork server goes too, and nothing of ours is left.
     async fn leave(&mut self, inbox: &mut mpsc::Receiver<Note>) {
         if let Some(breeder) = self.breeder.take() {
             let pid = breeder.pid();
@@ -439,18 +412,5 @@ impl Driver {
             // What the user's main has kept of the socket must not keep the port.
             let _ = socket2::SockRef::from(&socket.listener.as_fd()).shutdown(std::net::Shutdown::Read);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_doubled_signal_is_one_and_a_later_one_insists() {
-        let (mut stops, start) = (Stops::default(), Instant::now());
-        assert!(matches!(stops.asked(start), Some(Input::Stop)));
-        assert!(stops.asked(start + Duration::from_millis(99)).is_none());
-        assert!(matches!(stops.asked(start + Duration::from_millis(100)), Some(Input::StopNow)));
     }
 }

@@ -2,33 +2,38 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::event::Event;
-use crate::id::{Slot, WorkerId};
+use crate::command::Command;
+use crate::error::CommandError;
+use crate::event::{Event, Usage};
+use crate::id::{PeerId, Seat};
 
 /// What the driver tells the pool.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// The worker is a process.
-    Born { worker: WorkerId, pid: u32 },
-    /// The worker could not be made.
-    Stillborn { worker: WorkerId, error: String },
-    /// The worker serves.
-    Ready { worker: WorkerId },
-    /// The worker drains of its own accord.
-    Draining { worker: WorkerId },
-    /// The worker's program never came so far as to serve; the process is about to end.
-    BootFailed { worker: WorkerId, error: String },
-    /// The worker's program has ended; the process is about to end.
-    Finished { worker: WorkerId, error: Option<String> },
-    /// The worker said what is no message.
-    Garbled { worker: WorkerId },
-    /// The worker's process is gone, and all that it had said has been told.
-    /// Without a status somebody else has reaped it.
-    Exited { worker: WorkerId, status: Option<ExitStatus>, last_stderr: Vec<String> },
+    /// The worker or director is a process.
+    Born { peer: PeerId, pid: u32 },
+    /// It could not be made.
+    Stillborn { peer: PeerId, error: String },
+    /// Its sentinel watches.
+    Online { peer: PeerId },
+    /// It serves.
+    Ready { peer: PeerId },
+    /// It drains of its own accord.
+    Draining { peer: PeerId },
+    /// Its program never came so far as to serve; the process is about to end.
+    BootFailed { peer: PeerId, error: String },
+    /// Its program has ended; the process is about to end.
+    Finished { peer: PeerId, error: Option<String> },
+    /// It said what is no message: what it did.
+    Garbled { peer: PeerId, why: String },
+    /// Its process is gone, and all that it had said has been told.
+    Exited { peer: PeerId, end: End },
     /// A fork server takes requests.
     ForkServerUp { pid: u32 },
     /// The fork server is gone; its open requests are told as `Stillborn` after this.
     ForkServerLost { why: String },
+    /// A director asks for something; the answer is one `Reply` with the same id.
+    Command { from: PeerId, id: u64, command: Command },
     /// Stop gracefully.
     Stop,
     /// Stop at once.
@@ -37,23 +42,58 @@ pub(crate) enum Input {
     Time,
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    /// None where somebody else has reaped it.
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) usage: Usage,
+    pub(crate) last_stderr: Vec<String>,
+}
+
 /// What the pool wants done.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
-    /// Make a worker.
-    Spawn { worker: WorkerId, slot: Slot },
-    /// Tell the worker to drain; where the whole cluster stops, to serve what is queued and close the queue.
-    Drain { worker: WorkerId, close_queue: bool },
-    /// Kill the worker and its group.
-    Kill { worker: WorkerId },
+    /// Make a worker or a director.
+    Spawn { peer: PeerId, seat: Seat },
+    /// Tell it to drain; where the whole cluster stops, to serve what is queued and close the queue.
+    Drain { peer: PeerId, close_queue: bool },
+    /// Tell it that it shall not leave yet.
+    Stay { peer: PeerId },
+    /// Kill it and its group.
+    Kill { peer: PeerId },
     /// Execute a fork server.
     StartForkServer,
     /// Kill the fork server; its end will be told.
     KillForkServer,
+    /// There are so many slots from now on.
+    Resize { slots: u16 },
     /// Tell the world.
     Tell(Event),
+    /// Answer a director's command.
+    Reply { to: PeerId, id: u64, result: Result<(), CommandError> },
+    /// Tell the director to drain: all that it shall hear of has been told.
+    Dismiss { peer: PeerId },
     /// All is over.
     End(Verdict),
+}
+
+impl Action {
+    /// Whether it is done AFTER all others, in its order: a successor does not wait for its predecessor's
+    /// obituary, and a director hears of the last exit before it is dismissed.
+    pub(crate) fn comes_last(&self) -> bool {
+        match self {
+            Action::Tell(_) | Action::Reply { .. } | Action::Dismiss { .. } => true,
+            Action::Spawn { .. }
+            | Action::Drain { .. }
+            | Action::Stay { .. }
+            | Action::Kill { .. }
+            | Action::StartForkServer
+            | Action::KillForkServer
+            | Action::Resize { .. }
+            | Action::End(_) => false,
+        }
+    }
 }
 
 /// How it all ended.
@@ -69,6 +109,11 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) workers: u16,
+    /// The cluster has a director.
+    pub(crate) director: bool,
+    /// More slots cannot be had.
+    pub(crate) most_workers: u16,
+    pub(crate) generation: u64,
     pub(crate) restart: crate::config::Restart,
     pub(crate) boot_timeout: Duration,
     pub(crate) drain_timeout: Duration,

@@ -1,25 +1,38 @@
-//! One worker in the pool: what it goes through, and why it ended.
+//! One process in the pool, a worker or a director: what it goes through, and why it ended.
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::event::ExitReason;
-use crate::id::Slot;
+use crate::event::{ExitReason, Leave, WorkerState};
+use crate::id::Seat;
 
-/// A worker ends itself at its drain deadline; the primary does it this much later if it has not.
+/// A process ends itself at its drain deadline; the primary does it this much later if it has not.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// A worker that has been asked for and has not ended. It may have lost its slot to a successor.
+/// A process that has been asked for and has not ended. It may have lost its seat to a successor.
 #[derive(Debug)]
 pub(crate) struct Member {
-    pub(crate) slot: Slot,
+    pub(crate) seat: Seat,
+    /// 0 until it is a process.
     pub(crate) pid: u32,
     pub(crate) asked: Instant,
     pub(crate) phase: Phase,
+    /// What the world has been told of it.
+    pub(crate) told: Told,
+    /// Why it leaves, where it has been told to.
+    pub(crate) leave: Option<Leave>,
     /// What it said of its own end.
     pub(crate) last_word: Option<LastWord>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What has been told of a member, so that each is told once and in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Told {
+    pub(crate) online: bool,
+    pub(crate) ready: bool,
+    pub(crate) draining: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Asked of the nursery.
     Forking {
@@ -46,13 +59,13 @@ pub(crate) enum Phase {
     Killed(Killed),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Killed {
     Boot,
     Drain,
     Leave,
     Stop,
-    Garbled,
+    Garbled(String),
 }
 
 #[derive(Debug, Clone)]
@@ -75,7 +88,13 @@ impl Phase {
 }
 
 impl Member {
-    /// Whether its slot is another's, or nobody's.
+    /// Asked for now, with so long to become a process.
+    pub(crate) fn new(seat: Seat, now: Instant, fork_timeout: Duration) -> Self {
+        let phase = Phase::Forking { until: now + fork_timeout };
+        Self { seat, pid: 0, asked: now, phase, told: Told::default(), leave: None, last_word: None }
+    }
+
+    /// Whether its seat is another's, or nobody's.
     pub(crate) fn has_left(&self) -> bool {
         match self.phase {
             Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => true,
@@ -83,21 +102,30 @@ impl Member {
         }
     }
 
+    /// What events have made of it.
+    pub(crate) fn state(&self) -> WorkerState {
+        match self.told {
+            Told { draining: true, .. } => WorkerState::Draining,
+            Told { ready: true, .. } => WorkerState::Serving,
+            Told { .. } => WorkerState::Starting,
+        }
+    }
+
     /// Why it ended, by what it went through, what it said and how the process ended.
     pub(crate) fn reason(&self, now: Instant, status: Option<ExitStatus>) -> ExitReason {
         let success = status.is_some_and(|status| status.success());
         let crashed_or = |fine: ExitReason| if success { fine } else { ExitReason::Crashed };
-        match self.phase {
+        match &self.phase {
             Phase::Killed(Killed::Boot) => ExitReason::BootTimeout,
             Phase::Killed(Killed::Drain | Killed::Leave) => ExitReason::DrainTimeout,
             Phase::Killed(Killed::Stop) => ExitReason::Stopped,
-            Phase::Killed(Killed::Garbled) => ExitReason::Garbled,
+            Phase::Killed(Killed::Garbled(why)) => ExitReason::Garbled(why.clone()),
             Phase::Forking { .. } | Phase::Booting { .. } => {
                 ExitReason::BootFailed("it ended before it was ready".to_owned())
             }
             Phase::Serving => crashed_or(ExitReason::Finished),
             // Its own sentinel kills it at the deadline, a moment before we would.
-            Phase::Draining { until } if now + DRAIN_GRACE >= until && !success => ExitReason::DrainTimeout,
+            Phase::Draining { until } if now + DRAIN_GRACE >= *until && !success => ExitReason::DrainTimeout,
             Phase::Asking { .. } | Phase::Draining { .. } => crashed_or(ExitReason::Stopped),
             Phase::Leaving { .. } => match &self.last_word {
                 Some(LastWord::BootFailed(error)) => ExitReason::BootFailed(error.clone()),

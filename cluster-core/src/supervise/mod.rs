@@ -10,3 +10,4 @@ mod orphans;
 mod peer;
 mod pool;
 mod restart;
+mod signals;

@@ -3,15 +3,15 @@ use std::os::fd::OwnedFd;
 
 use nix::unistd::Pid;
 
-use crate::id::WorkerId;
+use crate::id::PeerId;
 use crate::supervise::input::Input;
 
 /// A task's word to the driver.
 pub(crate) enum Note {
     /// For the pool.
     Input(Input),
-    /// A worker is a process.
-    Born { worker: WorkerId, pid: Pid, pidfd: OwnedFd },
+    /// A worker or director is a process.
+    Born { peer: PeerId, pid: Pid, pidfd: OwnedFd },
     /// A fork server has ended; what it was asked for and has not answered it never will.
     ForkServerGone { pid: Pid, why: String },
 }

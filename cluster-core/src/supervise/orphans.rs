@@ -11,6 +11,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use crate::birth::forkserver::PROCESS_NAME;
+use crate::birth::newborn::DIRECTOR_NAME;
 
 /// As the first process of a container we reap everybody, this long after we first saw them dead: until
 /// then it may be a child that somebody waits for.
@@ -69,8 +70,9 @@ impl Orphans {
             let Some(stat) = stat(pid).filter(|stat| stat.zombie) else { continue };
             let of_a_worker = |group: Pid| ours(group) || self.past.contains(&group);
             // A fork server killed in the middle of a fork leaves the process in between, or a newborn.
-            let half_born = self.fork_server_lost
-                && (stat.name == PROCESS_NAME || (stat.name.starts_with("worker ") && stat.group == pid));
+            let is_peer = stat.name.starts_with("worker ") || stat.name == DIRECTOR_NAME;
+            let half_born =
+                self.fork_server_lost && (stat.name == PROCESS_NAME || (is_peer && stat.group == pid));
             let left_behind = of_a_worker(stat.group) || of_a_worker(stat.session) || half_born;
             let since = *self.unknown.get(&pid).unwrap_or(&now);
             if left_behind || (self.own_pid.as_raw() == 1 && now - since >= PATIENCE_OF_PID_1) {

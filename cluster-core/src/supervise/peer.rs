@@ -1,4 +1,4 @@
-//! A worker as the primary sees it: its line, its page, its process.
+//! A worker or director as the primary sees it: its line, its page, its process.
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use tokio::sync::mpsc;
 use crate::conn::listen::ClusterSocket;
 use crate::error::StartError;
 use crate::event::{last_lines, voice};
-use crate::id::{Slot, WorkerId};
+use crate::id::{PeerId, Seat};
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, ToWorker, Welcome};
+use crate::ipc::exchange::Exchange;
 use crate::scoreboard::Page;
-use crate::supervise::input::Input;
+use crate::supervise::input::{End, Input};
 use crate::supervise::note::Note;
 use crate::sys::page::Mapped;
 use crate::sys::{channel, descriptors, process, readiness};
 use crate::tail::CHUNK;
 
-/// What the primary holds of one worker, from before its birth to after its end.
+/// What the primary holds of one worker or director, from before its birth to after its end.
 pub(crate) struct Peer {
     control: Arc<OwnedFd>,
     page: Arc<Mapped<Page>>,
@@ -29,72 +30,84 @@ pub(crate) struct Peer {
     process: Option<Process>,
 }
 
-/// The worker's process.
+/// Its process.
 #[derive(Clone)]
 struct Process {
     pid: Pid,
     pidfd: Arc<OwnedFd>,
 }
 
-/// The other side's part, for whoever makes the worker.
+/// The other side's part, for whoever makes the process.
 pub(crate) struct Newcomer {
     pub(crate) control: OwnedFd,
     pub(crate) stderr: OwnedFd,
 }
 
-/// Who the newcomer is to be.
-pub(crate) struct Place {
-    pub(crate) worker: WorkerId,
-    pub(crate) slot: Slot,
+/// A process that lives.
+pub(crate) struct Born {
+    pub(crate) peer: PeerId,
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Whom the task that follows a process tells of it.
+#[derive(Clone)]
+pub(crate) struct Watcher {
+    pub(crate) notes: mpsc::Sender<Note>,
+    pub(crate) exchange: Exchange,
+}
+
+/// Who the newcomer is to be, and among whom.
+pub(crate) struct Place<'d> {
+    pub(crate) peer: PeerId,
+    pub(crate) seat: Seat,
     pub(crate) slots: u16,
     pub(crate) generation: u64,
+    /// Whether the cluster has a director.
+    pub(crate) director: bool,
+    pub(crate) sockets: &'d [ClusterSocket],
+    pub(crate) exchange: &'d Exchange,
 }
 
 impl Peer {
-    /// Makes both sides of a worker that is not born yet; its welcome waits in its socket.
-    pub(crate) fn prepare(place: &Place, sockets: &[ClusterSocket]) -> Result<(Self, Newcomer), StartError> {
+    /// Makes both sides of a process that is not born yet; its welcome waits in its socket, and it can be
+    /// written to.
+    pub(crate) fn prepare(place: &Place<'_>) -> Result<(Self, Newcomer), StartError> {
         let system = StartError::system::<nix::Error>;
         let (ours, theirs) = channel::pair().map_err(system("socketpair"))?;
+        let (messages, their_messages) = channel::stream_pair().map_err(system("socketpair"))?;
         let (page, page_fd) = Mapped::<Page>::create(c"cluster-worker").map_err(system("memfd_create"))?;
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
         descriptors::set_nonblocking(read.as_fd()).map_err(system("fcntl"))?;
         let real = io::stderr();
-        let mut fds = vec![page_fd.as_fd(), read.as_fd(), write.as_fd(), real.as_fd()];
-        let welcome = Welcome {
-            protocol: PROTOCOL,
-            id: place.worker.0,
-            slot: place.slot.0,
-            slots: place.slots,
-            generation: place.generation,
-            sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
-        };
-        fds.extend(sockets.iter().map(|socket| socket.listener.as_fd()));
-        control::try_send_with(ours.as_fd(), &welcome, &fds)
+        let mut fds =
+            vec![page_fd.as_fd(), read.as_fd(), write.as_fd(), real.as_fd(), their_messages.as_fd()];
+        fds.extend(place.sockets.iter().map(|socket| socket.listener.as_fd()));
+        control::try_send_with(ours.as_fd(), &place.welcome(), &fds)
             .map_err(StartError::system("cannot send the welcome"))?;
+        // LAST: whoever has joined is either followed to its end or given up.
+        place
+            .exchange
+            .join(place.peer, place.seat, messages)
+            .map_err(StartError::system("cannot attend the message socket"))?;
         let peer = Self { control: Arc::new(ours), page: Arc::new(page), stderr: Some(read), process: None };
         Ok((peer, Newcomer { control: theirs, stderr: write }))
     }
 
-    /// The worker lives: follows it to its end. What it says and its exit are told to `notes`.
-    pub(crate) fn follow(
-        &mut self,
-        worker: WorkerId,
-        pid: Pid,
-        pidfd: OwnedFd,
-        relay_boot: bool,
-        notes: mpsc::Sender<Note>,
-    ) -> io::Result<()> {
+    /// It lives: follows it to its end. What it says and its exit are told to `notes`.
+    pub(crate) fn follow(&mut self, born: Born, relay_boot: bool, watcher: Watcher) -> io::Result<()> {
+        let Born { peer, pid, pidfd } = born;
         let process = Process { pid, pidfd: Arc::new(pidfd) };
         self.process = Some(process.clone());
         let stderr = self.stderr.take().ok_or(io::ErrorKind::AlreadyExists)?;
         let watch = Watch {
-            worker,
+            peer,
             control: readiness::watch(self.control.clone())?,
             pidfd: readiness::watch(process.pidfd.clone())?,
             stderr: readiness::watch(stderr)?,
             page: self.page.clone(),
             process,
-            notes,
+            watcher,
             hears: true,
             relays: relay_boot,
             relayed: Vec::new(),
@@ -116,6 +129,10 @@ impl Peer {
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Drain { close_queue });
     }
 
+    pub(crate) fn stay(&self) {
+        let _ = control::try_send(self.control.as_fd(), &ToWorker::Stay);
+    }
+
     pub(crate) fn kill(&self) {
         // A root primary without CAP_KILL cannot kill a worker of another user: that does it itself.
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Kill);
@@ -126,15 +143,35 @@ impl Peer {
     }
 }
 
-/// The task that follows one worker.
+impl Place<'_> {
+    fn welcome(&self) -> Welcome {
+        Welcome {
+            protocol: PROTOCOL,
+            id: match self.peer {
+                PeerId::Worker(worker) => worker.0,
+                PeerId::Director(number) => number,
+            },
+            slot: match self.seat {
+                Seat::Slot(slot) => slot.0,
+                Seat::Director => 0,
+            },
+            slots: self.slots,
+            generation: self.generation,
+            director: self.director,
+            sockets: self.sockets.iter().map(|socket| socket.name.clone()).collect(),
+        }
+    }
+}
+
+/// The task that follows one worker or director.
 struct Watch {
-    worker: WorkerId,
+    peer: PeerId,
     control: AsyncFd<Arc<OwnedFd>>,
     pidfd: AsyncFd<Arc<OwnedFd>>,
     stderr: AsyncFd<OwnedFd>,
     page: Arc<Mapped<Page>>,
     process: Process,
-    notes: mpsc::Sender<Note>,
+    watcher: Watcher,
     /// Its line is open and carries messages.
     hears: bool,
     /// Its sentinel does not run yet, so that its standard error is relayed here.
@@ -150,7 +187,7 @@ impl Watch {
                 _ = self.pidfd.readable() => break,
                 ready = self.control.readable(), if self.hears => match ready {
                     Ok(mut ready) => {
-                        let input = hear(self.worker, &self.control, self.process.pid);
+                        let input = hear(self.peer, &self.control, self.process.pid);
                         if let Heard::Nothing = input {
                             ready.clear_ready();
                         }
@@ -174,19 +211,23 @@ impl Watch {
     async fn take(&mut self, heard: Heard) {
         match heard {
             Heard::Nothing => {}
-            Heard::Online => self.relays = false,
+            Heard::Online => {
+                self.relays = false;
+                self.tell(Input::Online { peer: self.peer }).await;
+            }
             Heard::Input(input) => self.tell(input).await,
             Heard::End => self.hears = false,
             Heard::Garbage => {
                 self.hears = false;
-                self.tell(Input::Garbled { worker: self.worker }).await;
+                let why = "broke the control protocol".to_owned();
+                self.tell(Input::Garbled { peer: self.peer, why }).await;
             }
         }
     }
 
     async fn tell(&self, input: Input) {
-        // The driver outlives all its workers; if it is gone nobody cares.
-        let _ = self.notes.send(Note::Input(input)).await;
+        // The driver outlives all that it follows; if it is gone nobody cares.
+        let _ = self.watcher.notes.send(Note::Input(input)).await;
     }
 
     /// The process has ended: its group goes with it, all that it said is told, then its exit. A process
@@ -195,7 +236,7 @@ impl Watch {
     async fn bury(mut self) {
         let _ = killpg(self.process.pid, Signal::SIGKILL);
         while self.hears {
-            match hear(self.worker, &self.control, self.process.pid) {
+            match hear(self.peer, &self.control, self.process.pid) {
                 Heard::Nothing => break,
                 heard => self.take(heard).await,
             }
@@ -211,9 +252,12 @@ impl Watch {
             }
         }
         // None where somebody else has reaped it: user code that waits for any child.
-        let status = process::reap(self.process.pidfd.as_fd()).unwrap_or_default();
-        let last_stderr = last_lines(&words);
-        self.tell(Input::Exited { worker: self.worker, status, last_stderr }).await;
+        let reaped = process::reap(self.process.pidfd.as_fd()).unwrap_or_default();
+        let (status, usage) = reaped.map(|(status, usage)| (Some(status), usage)).unwrap_or_default();
+        let end = End { status, usage, last_stderr: last_lines(&words) };
+        // BEFORE its exit is told: what it wrote comes first.
+        self.watcher.exchange.leave(self.peer);
+        self.tell(Input::Exited { peer: self.peer, end }).await;
     }
 }
 
@@ -226,7 +270,7 @@ enum Heard {
     Garbage,
 }
 
-fn hear(worker: WorkerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
+fn hear(peer: PeerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
     let received = match control::receive::<ToPrimary>(control.get_ref().as_fd(), false) {
         Ok(Some(received)) => received,
         Ok(None) => return Heard::End,
@@ -234,7 +278,7 @@ fn hear(worker: WorkerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
         Err(err) if err.kind() == io::ErrorKind::InvalidData => return Heard::Garbage,
         Err(_) => return Heard::End,
     };
-    // Only the process that we made speaks for the worker, not one that got hold of its socket.
+    // Only the process that we made speaks for it, not one that got hold of its socket.
     if received.pid != Some(pid.as_raw()) {
         return Heard::Garbage;
     }
@@ -242,10 +286,10 @@ fn hear(worker: WorkerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
         ToPrimary::Hello { protocol } if protocol == PROTOCOL => Input::Time,
         ToPrimary::Hello { .. } => return Heard::Garbage,
         ToPrimary::Online => return Heard::Online,
-        ToPrimary::Ready => Input::Ready { worker },
-        ToPrimary::Draining => Input::Draining { worker },
-        ToPrimary::Finished { error } => Input::Finished { worker, error },
-        ToPrimary::BootFailed { error } => Input::BootFailed { worker, error },
+        ToPrimary::Ready => Input::Ready { peer },
+        ToPrimary::Draining => Input::Draining { peer },
+        ToPrimary::Finished { error } => Input::Finished { peer, error },
+        ToPrimary::BootFailed { error } => Input::BootFailed { peer, error },
     })
 }
 

@@ -1,4 +1,4 @@
-//! Packets with descriptors and credentials over a unix socket.
+//! Unix sockets: packets with descriptors and credentials, and streams of bytes.
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -16,6 +16,11 @@ pub(crate) fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     setsockopt(&ours, sockopt::PassCred, &true)?;
     Ok((ours, theirs))
+}
+
+/// A pair of stream sockets for messages; both ends close on exec and never wait.
+pub(crate) fn stream_pair() -> nix::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
 }
 
 /// Sends one packet; never raises SIGPIPE.

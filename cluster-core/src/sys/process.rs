@@ -3,12 +3,14 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
+use crate::event::Usage;
 use crate::sys::descriptors::{cloexec_all_from_3, place, set_cloexec};
 use crate::sys::start;
 
@@ -30,18 +32,21 @@ pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: Signal) -> nix::Result<(
     Errno::result(done).map(drop)
 }
 
-/// Reaps the child behind a pidfd if it has ended.
-pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> nix::Result<Option<ExitStatus>> {
-    // SAFETY: siginfo_t is plain data for which all zero is valid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+/// Reaps the child behind a pidfd if it has ended: how, and what it used.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> nix::Result<Option<(ExitStatus, Usage)>> {
+    // SAFETY: both are plain data for which all zero is valid.
+    let (mut info, mut used): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: `info` outlives the call; P_PIDFD names a process, not memory.
+        // SAFETY: `info` and `used` outlive the call, and are what it fills in (waitid(2), whose fifth argument
+        // only the raw call has); P_PIDFD names a process, not memory.
         let done = unsafe {
-            libc::waitid(
+            libc::syscall(
+                libc::SYS_waitid,
                 libc::P_PIDFD,
-                pidfd.as_raw_fd() as libc::id_t,
-                &mut info,
+                pidfd.as_raw_fd(),
+                &raw mut info,
                 libc::WEXITED | libc::WNOHANG,
+                &raw mut used,
             )
         };
         match Errno::result(done) {
@@ -60,7 +65,16 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> nix::Result<Option<ExitStatus>> {
         libc::CLD_DUMPED => status | 0x80,
         _ => status,
     };
-    Ok(Some(ExitStatus::from_raw(raw)))
+    Ok(Some((ExitStatus::from_raw(raw), usage(&used))))
+}
+
+fn usage(used: &libc::rusage) -> Usage {
+    let time = |of: libc::timeval| {
+        Duration::from_secs(of.tv_sec.unsigned_abs()) + Duration::from_micros(of.tv_usec.unsigned_abs())
+    };
+    // The kernel counts in KiB (getrusage(2)).
+    let max_rss = used.ru_maxrss.unsigned_abs().saturating_mul(1024);
+    Usage { user: time(used.ru_utime), system: time(used.ru_stime), max_rss }
 }
 
 /// Ends a child that nobody will follow.
@@ -113,4 +127,25 @@ pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
     };
     // SAFETY: `act` makes system calls only: it takes no lock and allocates nothing.
     unsafe { command.pre_exec(act) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_reaped_once_with_its_status_and_what_it_used() {
+        let mut child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_raw(child.id() as i32)).unwrap();
+        let mut fds = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE).unwrap();
+        let (status, usage) = reap(pidfd.as_fd()).unwrap().unwrap();
+        assert_eq!(status.code(), Some(7));
+        assert!((100 << 10..1 << 30).contains(&usage.max_rss), "bytes, not KiB: {usage:?}");
+        assert!(usage.user + usage.system < Duration::from_secs(60), "{usage:?}");
+        assert_eq!(reap(pidfd.as_fd()).unwrap_err(), Errno::ECHILD);
+        assert!(child.wait().is_err(), "it is reaped");
+    }
 }

@@ -39,6 +39,7 @@ pub(crate) struct News {
     pub(crate) addrs: Vec<SocketAddr>,
     pub(crate) workers: Vec<WorkerProcess>,
     pub(crate) fork_server: Option<u32>,
+    pub(crate) director: Option<u32>,
     pub(crate) all_ready: bool,
 }
 
@@ -69,6 +70,9 @@ impl News {
             ["exited" | "draining", id, ..] => self.workers.retain(|worker| worker.id.to_string() != id),
             ["fork-server", pid] => self.fork_server = pid.parse().ok(),
             ["fork-server-lost"] => self.fork_server = None,
+            ["director", pid] => self.director = pid.parse().ok(),
+            // Another may have come while this one drained.
+            ["director-exited", pid] if self.director == pid.parse().ok() => self.director = None,
             ["all-ready"] => self.all_ready = true,
             _ => {}
         }

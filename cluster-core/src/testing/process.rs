@@ -152,6 +152,42 @@ impl Process {
         self.heard.news().fork_server
     }
 
+    /// The director's process id, while there is one that is ready; a program without code for the primary's
+    /// side has none.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn f(app: cluster_core::testing::Process) {
+    /// assert!(app.director().is_none());
+    /// # }
+    /// ```
+    pub fn director(&self) -> Option<u32> {
+        self.heard.news().director
+    }
+
+    /// Waits until there is a director that is ready, other than `not`; answers with its process id.
+    ///
+    /// # Errors
+    /// There is none within a minute.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn f(app: cluster_core::testing::Process) -> std::io::Result<()> {
+    /// let first = app.wait_for_director(None)?;
+    /// // ... kill it ...
+    /// let second = app.wait_for_director(Some(first))?;
+    /// # Ok(()) }
+    /// ```
+    pub fn wait_for_director(&self, not: Option<u32>) -> io::Result<u32> {
+        wait_until("there is no director, or no new one", || {
+            let director = self.director().filter(|pid| Some(*pid) != not);
+            if director.is_none() {
+                self.heard.wait(LOOK_EVERY);
+            }
+            director
+        })
+    }
+
     /// The workers that are ready and have not ended, by slot.
     ///
     /// # Example
@@ -233,7 +269,8 @@ impl Process {
         send_signal(self.pid(), signal)
     }
 
-    /// All its processes that are not zombies: primary, fork server, workers and what they started.
+    /// All its processes that are not zombies: primary, fork server, director, workers and what
+    /// they started.
     ///
     /// # Example
     /// ```no_run

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-use cluster_core::{BoxError, Builder, Cluster, Connection, Error, Ready, Restart, Worker};
+use cluster_core::{BoxError, Builder, Cluster, ClusterHandle, Connection, Error, Ready, Restart, Worker};
 use rand::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -126,6 +126,10 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if knobs.has("quiet") {
         builder = builder.quiet();
     }
+    if knobs.has("director") {
+        let knobs = knobs.clone();
+        builder = builder.primary(move |cluster| direct(cluster, knobs));
+    }
     let builder = listen(builder, addr, knobs)?;
     let knobs = knobs.clone();
     if knobs.has("factory-panics") {
@@ -181,6 +185,24 @@ async fn appears(path: &str) {
     while !fs::exists(path).is_ok_and(|there| there) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// The primary's side.
+async fn direct(cluster: ClusterHandle, knobs: Knobs) {
+    eprintln!(
+        "director: {:?}, primary {}, worker {}",
+        cluster_core::role(),
+        cluster_core::is_primary(),
+        cluster_core::try_worker().is_some()
+    );
+    if knobs.has("director-exits") {
+        std::process::exit(17);
+    }
+    if knobs.has("director-blocks") {
+        thread::sleep(Duration::from_secs(600));
+    }
+    cluster.stopping().await;
+    eprintln!("director: told to stop");
 }
 
 async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {

@@ -1,0 +1,76 @@
+//! What the programs that the suite `messages` starts have in common: what they are told, when they count,
+//! what they say. Such a program measures itself; the suite starts it, reads what it says and adds what its
+//! processes cost.
+#![forbid(unsafe_code)]
+
+mod job;
+mod trips;
+mod window;
+
+use std::io::{self, Read};
+use std::process::Command;
+use std::{env, fmt};
+
+pub use job::{Job, Shape, Text, Unclear};
+use serde::{Deserialize, Serialize};
+pub use trips::Trips;
+pub use window::{Progress, Window};
+
+/// Said on a line of its own when warming up is over: from here on the processes' work counts.
+pub const MEASURING: &str = "measuring";
+/// Tells a process that it is the second one, and where the first waits for it.
+const CONNECT: &str = "BENCH_CONNECT";
+
+/// What a program has found: one line of JSON, and its last.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Messages, round trips or deliveries per second.
+    pub per_second: f64,
+    /// The median round trip, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<f64>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Where the first process waits; `None` in the first process.
+pub fn connect_to() -> Option<String> {
+    env::var(CONNECT).ok()
+}
+
+/// The second process: this program, told the same.
+///
+/// # Errors
+/// This program's file is not known.
+pub fn second_process(connect_to: &str) -> io::Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command.args(env::args_os().skip(1)).env(CONNECT, connect_to);
+    Ok(command)
+}
+
+/// Says what was found, then waits until whoever started this program has seen what its processes cost.
+pub fn finish(outcome: Outcome) {
+    println!("{outcome}");
+    // However it ends, so does this.
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_one_line_of_json() {
+        for (outcome, line) in [
+            (Outcome { per_second: 2.5, p50_us: None }, r#"{"per_second":2.5}"#),
+            (Outcome { per_second: 2.0, p50_us: Some(31.25) }, r#"{"per_second":2.0,"p50_us":31.25}"#),
+        ] {
+            assert_eq!(outcome.to_string(), line);
+            assert_eq!(serde_json::from_str::<Outcome>(line).expect("an outcome"), outcome);
+        }
+    }
+}

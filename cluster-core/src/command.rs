@@ -1,0 +1,15 @@
+//! What the primary can be asked for while the cluster runs.
+use serde::{Deserialize, Serialize};
+
+use crate::id::Slot;
+
+/// A wish of the director's. It is answered when it has happened.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Have so many slots.
+    Scale { workers: u16 },
+    /// Replace the worker of a slot.
+    Restart { slot: Slot },
+    /// Stop gracefully.
+    Stop,
+}

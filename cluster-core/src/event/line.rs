@@ -1,0 +1,112 @@
+//! Events as lines for a log.
+use std::fmt;
+
+use crate::event::exit::{Obituary, When};
+use crate::event::print::{inform, warn};
+use crate::event::{Event, ExitReason, Leave};
+
+impl Event {
+    fn is_trouble(&self) -> bool {
+        match self {
+            Event::WorkerExited(exit) => !exit.is_planned(),
+            Event::DirectorExited { reason, .. } => *reason != ExitReason::Stopped,
+            Event::OomGroup
+            | Event::ForkServerLost { .. }
+            | Event::GivingUp { .. }
+            | Event::Undelivered { .. }
+            | Event::EventsLost { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is worth a line to whoever runs the cluster: what comes once per worker and is followed by
+    /// more, or is one of many of a stop, is not.
+    fn is_printed(&self) -> bool {
+        !matches!(
+            self,
+            Event::WorkerStarted { .. }
+                | Event::WorkerOnline { .. }
+                | Event::WorkerDraining { why: Leave::Stop, .. }
+        )
+    }
+
+    /// Writes it to the tracing subscriber, or where there is none to standard error.
+    pub(crate) fn log(&self) {
+        if !self.is_printed() {
+            return;
+        }
+        if self.is_trouble() { warn(&self.to_string()) } else { inform(&self.to_string()) }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Starting { workers: 1, source } => write!(f, "starting 1 worker (from {source})"),
+            Event::Starting { workers, source } => write!(f, "starting {workers} workers (from {source})"),
+            Event::OomGroup => f.write_str(
+                "memory.oom.group is 1: a worker that runs out of memory takes the whole cluster with it \
+                 (systemd: OOMPolicy=continue; Kubernetes: singleProcessOOMKill)",
+            ),
+            Event::Listening { at } => write!(f, "listening on {}", at.join(", ")),
+            Event::WorkerStarted { worker, slot, pid, .. } => {
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) has started")
+            }
+            Event::WorkerOnline { worker, slot, pid } => {
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) is online")
+            }
+            Event::WorkerReady { worker, slot, pid, took } => {
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) is ready after {took:.1?}")
+            }
+            Event::AllReady { workers: 1 } => f.write_str("the worker is ready"),
+            Event::AllReady { workers } => write!(f, "all {workers} workers are ready"),
+            Event::WorkerDraining { worker, slot, pid, why } => {
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}")
+            }
+            Event::WorkerExited(exit) => exit.fmt(f),
+            Event::DirectorReady { pid } => write!(f, "the director (pid {pid}) is ready"),
+            Event::DirectorExited { pid, reason, status, uptime, last_stderr, next } => {
+                let obituary =
+                    Obituary { reason, status: *status, uptime: *uptime, last_stderr, next: *next };
+                write!(f, "the director (pid {pid}) {obituary}")
+            }
+            Event::ForkServerReady { pid } => write!(f, "the fork server (pid {pid}) is ready"),
+            Event::ForkServerLost { why, again_in } => {
+                let when = When(*again_in);
+                write!(f, "lost the fork server ({why}); workers serve on; starting another {when}")
+            }
+            Event::Scaled { from, to } => write!(f, "scaling from {from} to {to} workers"),
+            Event::Undelivered { from, type_name, size, count, reason } => {
+                let sender = from.map_or_else(|| "the director".to_owned(), |id| format!("worker {id}"));
+                let plural = if *count == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{count} message{plural} of type `{type_name}` from {sender} did not arrive \
+                     (the last had {size} bytes): {reason}"
+                )
+            }
+            Event::EventsLost { count } => {
+                write!(f, "{count} events are lost: the director did not take them in time")
+            }
+            Event::Stopping { connections, asked } => {
+                let plural = if *connections == 1 { "" } else { "s" };
+                let hint = if *asked { "; Ctrl-C again to stop now" } else { "" };
+                write!(f, "draining {connections} connection{plural}{hint}")
+            }
+            Event::StoppingNow => f.write_str("stopping now"),
+            Event::GivingUp { why } => write!(f, "giving up: {why}"),
+            Event::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+impl fmt::Display for Leave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Leave::Itself => "of its own accord; a successor starts",
+            Leave::Restart => "to be restarted; a successor starts",
+            Leave::Scaled => "because its slot is given up",
+            Leave::Stop => "because the cluster stops",
+        })
+    }
+}

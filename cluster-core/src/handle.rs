@@ -1,0 +1,505 @@
+//! The cluster as its primary side sees it: `ClusterHandle`, for code that runs in the director.
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::sync::{broadcast, oneshot};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::Command;
+use crate::error::CommandError;
+use crate::event::{Event, Status};
+use crate::id::{Slot, WorkerId};
+use crate::ipc::control::FromDirector;
+use crate::ipc::endpoint::Endpoint;
+use crate::ipc::error::SendError;
+use crate::ipc::frame::Address;
+use crate::ipc::message::{Ask, Message};
+use crate::ipc::request::Asking;
+use crate::ipc::router::worker_of;
+use crate::ipc::sending::{Broadcasting, Sending};
+use crate::peer::To;
+use crate::worker::Draining;
+
+/// The cluster as its primary side sees it. Cheap to clone; from [`Builder::primary`](crate::Builder::primary)
+/// and [`WorkerRef::cluster`].
+///
+/// # Example
+/// ```no_run
+/// use cluster_core::Cluster;
+/// Cluster::builder().primary(|cluster| async move {
+///     println!("{} workers", cluster.workers().len());
+///     cluster.broadcast(&"hello".to_string()).await
+/// });
+/// ```
+#[derive(Clone)]
+pub struct ClusterHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    endpoint: Endpoint,
+    status: Mutex<Status>,
+    /// The last workers that have ended: messages of theirs may still be handled.
+    ended: Mutex<VecDeque<(WorkerId, Slot, u32)>>,
+    events: broadcast::Sender<Event>,
+    stopping: CancellationToken,
+    /// Somebody has asked when the cluster stops.
+    asked_for_stopping: AtomicBool,
+    replies: Mutex<Replies>,
+}
+
+#[derive(Default)]
+struct Replies {
+    last: u64,
+    waiting: HashMap<u64, oneshot::Sender<Result<(), CommandError>>>,
+    /// Nobody will reply any more.
+    over: bool,
+}
+
+/// Events that a stream may be behind; further ones are counted for it.
+const EVENTS: usize = 1024;
+
+/// So many workers that have ended are remembered.
+const ENDED: usize = 256;
+
+impl ClusterHandle {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        let inner = Inner {
+            endpoint,
+            status: Mutex::default(),
+            ended: Mutex::default(),
+            events: broadcast::channel(EVENTS).0,
+            stopping: CancellationToken::new(),
+            asked_for_stopping: AtomicBool::new(false),
+            replies: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
+    }
+
+    /// The workers that there are, by their numbers: those that start and those that drain, too.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn program(cluster: cluster_core::ClusterHandle) -> Result<(), cluster_core::SendError> {
+    /// for worker in cluster.workers() {
+    ///     worker.send(&"report".to_string()).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn workers(&self) -> Vec<WorkerRef> {
+        self.lock_status()
+            .workers
+            .iter()
+            .map(|known| self.worker_ref(known.id, known.slot, known.pid))
+            .collect()
+    }
+
+    /// How the cluster stands, as far as this process has heard.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn program(cluster: cluster_core::ClusterHandle) {
+    /// let status = cluster.status();
+    /// println!("{} of {} workers", status.workers.len(), status.slots);
+    /// # }
+    /// ```
+    pub fn status(&self) -> Status {
+        self.lock_status().clone()
+    }
+
+    /// What happens from now on. A stream that is not read misses what is older than 1,024 events, and is told
+    /// so by [`Event::EventsLost`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// use futures::StreamExt;
+    /// # async fn program(cluster: cluster_core::ClusterHandle) {
+    /// let mut events = cluster.events();
+    /// while let Some(event) = events.next().await {
+    ///     println!("{event}");
+    /// }
+    /// # }
+    /// ```
+    pub fn events(&self) -> Events {
+        Events { stream: BroadcastStream::new(self.inner.events.subscribe()) }
+    }
+
+    /// Resolves when the cluster begins to stop. A primary-side program that has asked for this is waited for
+    /// at the end, up to the drain deadline; any other ends when the last worker has.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn write_report() {}
+    /// # async fn program(cluster: cluster_core::ClusterHandle) {
+    /// cluster.stopping().await;
+    /// write_report().await;
+    /// # }
+    /// ```
+    pub fn stopping(&self) -> Draining {
+        self.inner.asked_for_stopping.store(true, Ordering::Release);
+        Draining::of(self.inner.stopping.clone())
+    }
+
+    /// Sends a message to a worker or to several; see [`Worker::send_to`](crate::Worker::send_to).
+    ///
+    /// # Errors
+    /// As there, and [`SendError::ToItself`] for [`To::Primary`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use cluster_core::{ClusterHandle, SendError, Slot};
+    /// # async fn program(cluster: ClusterHandle) -> Result<(), SendError> {
+    /// cluster.send_to(Slot(0), &"hello".to_string()).await
+    /// # }
+    /// ```
+    pub fn send_to<T: Message>(&self, to: impl Into<To>, message: &T) -> Sending {
+        match to.into() {
+            To::Primary => Sending::failed(SendError::ToItself),
+            to => Sending::send(&self.inner.endpoint, to.into(), message),
+        }
+    }
+
+    /// Sends a message to all workers; see [`Worker::broadcast`](crate::Worker::broadcast).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use cluster_core::{ClusterHandle, SendError};
+    /// # async fn program(cluster: ClusterHandle) -> Result<(), SendError> {
+    /// let delivery = cluster.broadcast(&"hello".to_string()).await?;
+    /// println!("{} workers will hear it", delivery.reached);
+    /// # Ok(()) }
+    /// ```
+    pub fn broadcast<T: Message>(&self, message: &T) -> Broadcasting {
+        Broadcasting::send(&self.inner.endpoint, Address::Everyone, message)
+    }
+
+    /// Asks a worker; see [`Worker::ask`](crate::Worker::ask).
+    ///
+    /// # Errors
+    /// As there, and [`SendError::ToItself`] for [`To::Primary`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use cluster_core::{Ask, AskError, ClusterHandle, Slot};
+    /// # async fn program<Q: Ask>(cluster: ClusterHandle, question: Q) -> Result<(), AskError> {
+    /// let answer = cluster.ask(Slot(0), &question).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn ask<Q: Ask>(&self, to: impl Into<To>, question: &Q) -> Asking<Q::Answer> {
+        match to.into() {
+            To::Primary => Asking::failed(SendError::ToItself),
+            to => Asking::ask(&self.inner.endpoint, to.into(), question),
+        }
+    }
+
+    /// Has so many workers from now on. Done when all new ones serve, or when all that were too many have
+    /// drained and ended.
+    ///
+    /// # Errors
+    /// [`CommandError`]: 0, more than the primary can have, the cluster stops, a later `scale` counts.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use cluster_core::{ClusterHandle, CommandError};
+    /// # async fn program(cluster: ClusterHandle) -> Result<(), CommandError> {
+    /// cluster.scale(8).await
+    /// # }
+    /// ```
+    pub fn scale(&self, workers: usize) -> Done {
+        // More than that is refused by the primary, which knows its limit.
+        self.command(Command::Scale { workers: u16::try_from(workers).unwrap_or(u16::MAX) })
+    }
+
+    /// Replaces the worker of a slot: it drains, and a successor starts at once. Done when that serves.
+    ///
+    /// # Errors
+    /// [`CommandError`]: no such slot, the cluster stops, the successor ended before it served.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use cluster_core::{ClusterHandle, CommandError, Slot};
+    /// # async fn program(cluster: ClusterHandle) -> Result<(), CommandError> {
+    /// cluster.restart(Slot(0)).await
+    /// # }
+    /// ```
+    pub fn restart(&self, slot: Slot) -> Done {
+        self.command(Command::Restart { slot })
+    }
+
+    /// Stops the cluster gracefully. Done when all workers have ended; the end of this process is next.
+    ///
+    /// # Errors
+    /// [`CommandError::Gone`] where the primary is.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use cluster_core::{ClusterHandle, CommandError};
+    /// # async fn program(cluster: ClusterHandle) -> Result<(), CommandError> {
+    /// cluster.stop().await
+    /// # }
+    /// ```
+    pub fn stop(&self) -> Done {
+        self.command(Command::Stop)
+    }
+
+    fn command(&self, command: Command) -> Done {
+        let (reply, result) = oneshot::channel();
+        let mut replies = self.lock_replies();
+        if !replies.over {
+            replies.last += 1;
+            let id = replies.last;
+            replies.waiting.insert(id, reply);
+            drop(replies);
+            self.inner.endpoint.say(&FromDirector::Command { id, command });
+        }
+        Done { result }
+    }
+
+    // ----- what the director hears
+
+    pub(crate) fn is_asked_for_stopping(&self) -> bool {
+        self.inner.asked_for_stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn worker_ref(&self, id: WorkerId, slot: Slot, pid: u32) -> WorkerRef {
+        WorkerRef { id, slot, pid, cluster: self.clone() }
+    }
+
+    /// The sender of a message.
+    pub(crate) fn sender(&self, sender: Address) -> WorkerRef {
+        // Nobody but workers sends to the primary's side.
+        let id = worker_of(sender).unwrap_or(WorkerId(0));
+        let living = {
+            let status = self.lock_status();
+            let at = status.workers.binary_search_by_key(&id, |known| known.id);
+            at.ok().map(|at| (status.workers[at].slot, status.workers[at].pid))
+        };
+        let known = living.or_else(|| {
+            let ended = self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.iter().find(|(known, ..)| *known == id).map(|(_, slot, pid)| (*slot, *pid))
+        });
+        let (slot, pid) = known.unwrap_or((Slot(0), 0));
+        self.worker_ref(id, slot, pid)
+    }
+
+    pub(crate) fn stands(&self, status: Status) {
+        if status.stopping {
+            self.inner.stopping.cancel();
+        }
+        *self.lock_status() = status;
+    }
+
+    pub(crate) fn happened(&self, event: &Event) {
+        if let Event::WorkerExited(exit) = event {
+            let mut ended = self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.truncate(ENDED - 1);
+            ended.push_front((exit.worker, exit.slot, exit.pid));
+        }
+        let stopping = {
+            let mut status = self.lock_status();
+            status.apply(event);
+            status.stopping
+        };
+        if stopping {
+            self.inner.stopping.cancel();
+        }
+        // Nobody may be listening.
+        let _ = self.inner.events.send(event.clone());
+    }
+
+    pub(crate) fn replied(&self, id: u64, result: Result<(), CommandError>) {
+        let reply = self.lock_replies().waiting.remove(&id);
+        if let Some(reply) = reply {
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Nobody will reply any more: who waits is told so.
+    pub(crate) fn over(&self) {
+        let mut replies = self.lock_replies();
+        replies.over = true;
+        replies.waiting.clear();
+        self.inner.stopping.cancel();
+    }
+
+    fn lock_status(&self) -> MutexGuard<'_, Status> {
+        self.inner.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_replies(&self) -> MutexGuard<'_, Replies> {
+        self.inner.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for ClusterHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterHandle").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// A worker as the primary's side sees it.
+///
+/// # Example
+/// ```no_run
+/// use cluster_core::{Cluster, WorkerRef};
+/// Cluster::builder().on_message(|from: WorkerRef, text: String| async move {
+///     println!("worker {} in slot {} says {text}", from.id(), from.slot());
+///     from.send(&"thank you".to_string()).await
+/// });
+/// ```
+#[derive(Debug, Clone)]
+pub struct WorkerRef {
+    id: WorkerId,
+    slot: Slot,
+    pid: u32,
+    cluster: ClusterHandle,
+}
+
+impl WorkerRef {
+    /// Its number.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn look(worker: cluster_core::WorkerRef) {
+    /// println!("{}", worker.id());
+    /// # }
+    /// ```
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// Its place.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn look(worker: cluster_core::WorkerRef) {
+    /// println!("{}", worker.slot());
+    /// # }
+    /// ```
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Its process id; 0 where the worker was gone before anybody asked.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn look(worker: cluster_core::WorkerRef) {
+    /// println!("{}", worker.pid());
+    /// # }
+    /// ```
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The cluster that it is of.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn look(worker: cluster_core::WorkerRef) -> Result<(), cluster_core::CommandError> {
+    /// worker.cluster().restart(worker.slot()).await
+    /// # }
+    /// ```
+    pub fn cluster(&self) -> ClusterHandle {
+        self.cluster.clone()
+    }
+
+    /// Sends it a message.
+    ///
+    /// # Errors
+    /// As [`Worker::send_to`](crate::Worker::send_to).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn look(worker: cluster_core::WorkerRef) -> Result<(), cluster_core::SendError> {
+    /// worker.send(&"hello".to_string()).await
+    /// # }
+    /// ```
+    pub fn send<T: Message>(&self, message: &T) -> Sending {
+        self.cluster.send_to(self.id, message)
+    }
+
+    /// Asks it.
+    ///
+    /// # Errors
+    /// As [`Worker::ask`](crate::Worker::ask).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use cluster_core::{Ask, AskError, WorkerRef};
+    /// # async fn look<Q: Ask>(worker: WorkerRef, question: Q) -> Result<(), AskError> {
+    /// let answer = worker.ask(&question).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn ask<Q: Ask>(&self, question: &Q) -> Asking<Q::Answer> {
+        self.cluster.ask(self.id, question)
+    }
+}
+
+/// A command that was given: resolves when it has happened, or says why it has not.
+///
+/// # Example
+/// ```no_run
+/// # async fn program(cluster: cluster_core::ClusterHandle) {
+/// let scaled = cluster.scale(8);
+/// if let Err(err) = scaled.await {
+///     eprintln!("{err}");
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "await it, to learn when it has happened, or why not"]
+pub struct Done {
+    result: oneshot::Receiver<Result<(), CommandError>>,
+}
+
+impl Future for Done {
+    type Output = Result<(), CommandError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(ready!(self.result.poll_unpin(cx)).unwrap_or(Err(CommandError::Gone)))
+    }
+}
+
+/// What happens in the cluster, as a stream; see [`ClusterHandle::events`].
+///
+/// # Example
+/// ```no_run
+/// use cluster_core::Event;
+/// use futures::StreamExt;
+/// # async fn program(cluster: cluster_core::ClusterHandle) {
+/// let mut exits = cluster.events().filter(|event| std::future::ready(matches!(event, Event::WorkerExited(_))));
+/// let first = exits.next().await;
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a stream does nothing unless polled"]
+pub struct Events {
+    stream: BroadcastStream<Event>,
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        Poll::Ready(match ready!(self.stream.poll_next_unpin(cx)) {
+            Some(Ok(event)) => Some(event),
+            Some(Err(BroadcastStreamRecvError::Lagged(count))) => Some(Event::EventsLost { count }),
+            None => None,
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! The bodies of the system's own frames.
+use serde::{Deserialize, Serialize};
+
+use crate::id::{PeerId, Seat, WorkerId};
+use crate::ipc::codec;
+use crate::ipc::frame::{self, Address, Head, Kind};
+
+/// Who comes and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Notice {
+    /// It can be written to; it has the seat from now on.
+    Joined { peer: PeerId, seat: Seat },
+    /// It is no more, and what it has not taken is lost.
+    Gone { peer: PeerId, seat: Seat },
+    /// Nobody has the seat, and nobody will.
+    Vacant { seat: Seat },
+    /// There are so many slots.
+    Slots(u16),
+}
+
+/// So much of what was sent to `to` has been taken; what its sender had called it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Credit {
+    pub(crate) to: Address,
+    pub(crate) weight: Weight,
+}
+
+/// What is on the way, or may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Weight {
+    pub(crate) frames: u64,
+    /// In the stream.
+    pub(crate) bytes: u64,
+    /// In parcels.
+    pub(crate) parcels: u64,
+}
+
+impl Weight {
+    /// A small parcel weighs as much as this: it takes a descriptor in each process on its way.
+    pub(crate) const PARCEL: u64 = 2 << 20;
+
+    /// Of one frame, and the parcel that goes with it.
+    pub(crate) fn of(frame: usize, parcel: Option<u64>) -> Self {
+        let parcels = parcel.map_or(0, |len| len.max(Self::PARCEL));
+        Self { frames: 1, bytes: frame as u64, parcels }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.frames = self.frames.saturating_add(other.frames);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.parcels = self.parcels.saturating_add(other.parcels);
+    }
+
+    /// Never below nothing: what was forgotten at somebody's end may be given back all the same.
+    pub(crate) fn sub(&mut self, other: Self) {
+        self.frames = self.frames.saturating_sub(other.frames);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.parcels = self.parcels.saturating_sub(other.parcels);
+    }
+}
+
+/// Why there will be no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    /// The handler's own error.
+    Failed(String),
+    NoHandler,
+    Gone,
+    /// The question, or its answer, could not be carried.
+    Unreadable(String),
+}
+
+/// Whom a broadcast has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Receipt {
+    pub(crate) reached: u32,
+    pub(crate) missed: u32,
+}
+
+/// Messages that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Undelivered {
+    /// None: the director.
+    pub(crate) from: Option<WorkerId>,
+    pub(crate) type_name: String,
+    /// Of the last of them, in bytes.
+    pub(crate) size: u64,
+    pub(crate) count: u64,
+    pub(crate) reason: String,
+}
+
+impl Undelivered {
+    /// As it may be shown: names and reasons are the senders'.
+    pub(crate) fn printable(self) -> Self {
+        let (type_name, reason) = (printable(&self.type_name), printable(&self.reason));
+        Self { type_name, reason, ..self }
+    }
+}
+
+/// A text of somebody else's that stays one line, and not a long one.
+pub(crate) fn printable(text: &str) -> String {
+    /// Names of types are shorter, and so are our own reasons.
+    const MOST: usize = 300;
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(MOST).map(shown).collect()
+}
+
+/// Appends a frame of the system's own. Bodies are small; one that is too long all the same is left out.
+pub(crate) fn write<T: Serialize>(into: &mut Vec<u8>, head: &Head, body: &T) {
+    let start = into.len();
+    frame::begin(into, head, b"");
+    match codec::append(body, into) {
+        Ok(()) => frame::end(into, start),
+        Err(err) => {
+            into.truncate(start);
+            crate::event::warn(&format!("a {:?} frame could not be written: {err}", head.kind));
+        }
+    }
+}
+
+/// A notice from the exchange.
+pub(crate) fn write_notice(into: &mut Vec<u8>, to: PeerId, notice: Notice) {
+    write(into, &Head::system(Kind::Notice, Address::Exchange, to.into()), &notice);
+}

@@ -1,0 +1,318 @@
+//! What a process sends: windows, what waits for the socket, and who waits for an answer. No I/O here: frames
+//! go out through a function that writes.
+use std::collections::{BTreeMap, HashMap};
+use std::task::Waker;
+
+use crate::id::PeerId;
+use crate::ipc::backlog::{Backlog, SharedParcel};
+use crate::ipc::error::SendError;
+use crate::ipc::frame::{self, Address};
+use crate::ipc::notice::{Notice, Receipt, Refusal, Weight};
+use crate::ipc::roster::{Roster, Standing};
+use crate::ipc::window::Limits;
+
+/// When so many bytes wait for the socket they are written; if it does not take them `send` waits. Large enough
+/// that few system calls carry many messages.
+const MOST_WAITING: usize = 64 * 1024;
+
+/// A frame that is ready to go, but for its correlation.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) to: Address,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) parcel: Option<SharedParcel>,
+    pub(crate) weight: Weight,
+}
+
+/// What becomes of a question.
+pub(crate) enum Reply<'a> {
+    /// The answer's body.
+    Answer(&'a [u8]),
+    Refusal(Refusal),
+}
+
+/// Takes the reply; called once.
+pub(crate) type Complete = Box<dyn FnOnce(Reply<'_>) + Send>;
+/// Takes the receipt of a broadcast; called once.
+pub(crate) type TakeReceipt = Box<dyn FnOnce(Receipt) + Send>;
+
+/// Who waits for what comes back.
+pub(crate) enum Awaits {
+    Nothing,
+    Reply(Complete),
+    Receipt(TakeReceipt),
+}
+
+struct Question {
+    to: Address,
+    /// Who has it, as far as is known.
+    with: Option<PeerId>,
+    complete: Complete,
+}
+
+struct Broadcast {
+    to: Address,
+    weight: Weight,
+    take: TakeReceipt,
+}
+
+/// Writes to the socket: how much of it was taken, without waiting.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(&[u8], Option<&SharedParcel>) -> usize;
+
+pub(crate) struct Outbox {
+    pub(crate) roster: Roster,
+    backlog: Backlog,
+    /// Since the writing task's last turn a frame was written at once: further ones wait for its next, and go
+    /// together.
+    burst: bool,
+    /// Few, and looked into for every message: an ordered map is quicker there than a hashed one.
+    windows: BTreeMap<Address, Weight>,
+    limits: Limits,
+    questions: HashMap<u64, Question>,
+    broadcasts: HashMap<u64, Broadcast>,
+    last_correlation: u64,
+    waiters: Vec<Waker>,
+    /// There is no primary any more.
+    gone: bool,
+}
+
+/// Whether a frame went.
+pub(crate) enum Admitted {
+    /// It did. `correlation`: where something comes back it is known by this. `crowded`: much was written to
+    /// make room for it, so that others should have a turn now.
+    Yes { correlation: u64, crowded: bool },
+    /// There is no room now.
+    No(Awaits),
+}
+
+impl Outbox {
+    pub(crate) fn new(director: bool, slots: u16) -> Self {
+        Self {
+            roster: Roster::new(director),
+            backlog: Backlog::default(),
+            burst: false,
+            windows: BTreeMap::new(),
+            limits: Limits::of(slots),
+            questions: HashMap::new(),
+            broadcasts: HashMap::new(),
+            last_correlation: 0,
+            waiters: Vec::new(),
+            gone: false,
+        }
+    }
+
+    /// Takes room for it if there is some; an error where there never will be.
+    fn take_room(&mut self, to: Address, weight: Weight) -> Result<bool, SendError> {
+        let gone = || SendError::PeerGone { to: to.to_string() };
+        if self.gone {
+            return Err(gone());
+        }
+        match self.roster.standing(to) {
+            Standing::There => {}
+            Standing::Unknown => return Ok(false),
+            Standing::Gone => return Err(gone()),
+            Standing::NoDirector => return Err(SendError::NoDirector),
+        }
+        if self.backlog.len() >= MOST_WAITING {
+            return Ok(false);
+        }
+        let on_the_way = self.windows.entry(to).or_default();
+        let admitted = self.limits.admit(*on_the_way, weight);
+        if admitted {
+            on_the_way.add(weight);
+        }
+        Ok(admitted)
+    }
+
+    /// Sends a frame of the user's if there is room.
+    pub(crate) fn admit(
+        &mut self,
+        prepared: &mut Prepared,
+        awaits: Awaits,
+        sink: Sink<'_>,
+    ) -> Result<Admitted, SendError> {
+        let Prepared { to, weight, .. } = *prepared;
+        let crowded = self.backlog.len() >= MOST_WAITING;
+        if crowded {
+            // Only a socket that is full is a reason to wait.
+            self.write(sink);
+        }
+        if !self.take_room(to, weight)? {
+            return Ok(Admitted::No(awaits));
+        }
+        let correlation = match awaits {
+            Awaits::Nothing => 0,
+            Awaits::Reply(complete) => {
+                let question = Question { to, with: self.roster.holder_of(to), complete };
+                self.last_correlation += 1;
+                self.questions.insert(self.last_correlation, question);
+                self.last_correlation
+            }
+            Awaits::Receipt(take) => {
+                self.last_correlation += 1;
+                self.broadcasts.insert(self.last_correlation, Broadcast { to, weight, take });
+                self.last_correlation
+            }
+        };
+        if correlation > 0 {
+            frame::correlate(&mut prepared.frame, correlation);
+        }
+        self.put(&prepared.frame, prepared.parcel.as_ref(), sink);
+        Ok(Admitted::Yes { correlation, crowded })
+    }
+
+    /// Sends a frame, room or not: the system's own are few.
+    pub(crate) fn put(&mut self, frame: &[u8], parcel: Option<&SharedParcel>, sink: Sink<'_>) {
+        if self.gone {
+            return;
+        }
+        // The first of a burst goes at once, so that it is on its way whatever happens to this process next;
+        // what follows in the same breath goes together.
+        let at_once = self.backlog.is_empty() && !std::mem::replace(&mut self.burst, true);
+        let written = if at_once { sink(frame, parcel) } else { 0 };
+        self.backlog.push(frame, written, parcel);
+    }
+
+    /// Writes what waits. Answers whether the socket has taken it all.
+    pub(crate) fn write(&mut self, sink: Sink<'_>) -> bool {
+        self.burst = false;
+        while let Some((bytes, parcel)) = self.backlog.front() {
+            let (len, written) = (bytes.len(), sink(bytes, parcel));
+            self.backlog.advance(written);
+            if written < len {
+                break;
+            }
+        }
+        if self.backlog.len() < MOST_WAITING / 2 {
+            self.wake();
+        }
+        self.backlog.is_empty()
+    }
+
+    /// How many bytes wait for the socket.
+    pub(crate) fn waiting(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Whether nothing waits for the socket, or nothing ever will be written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.gone || self.backlog.is_empty()
+    }
+
+    /// The caller waits for room, or for what is not known yet.
+    pub(crate) fn wait(&mut self, waker: Waker) {
+        self.waiters.push(waker);
+    }
+
+    fn wake(&mut self) {
+        self.waiters.drain(..).for_each(Waker::wake);
+    }
+
+    // ----- what comes back
+
+    pub(crate) fn credit(&mut self, to: Address, weight: Weight) {
+        if let Some(on_the_way) = self.windows.get_mut(&to) {
+            on_the_way.sub(weight);
+        }
+        self.wake();
+    }
+
+    pub(crate) fn receipt(&mut self, correlation: u64, receipt: Receipt) -> Option<impl FnOnce() + use<>> {
+        let Broadcast { to, weight, take } = self.broadcasts.remove(&correlation)?;
+        self.credit(to, weight);
+        Some(move || take(receipt))
+    }
+
+    pub(crate) fn reply(&mut self, correlation: u64) -> Option<Complete> {
+        self.questions.remove(&correlation).map(|question| question.complete)
+    }
+
+    /// Who asked does not wait any more.
+    pub(crate) fn forget(&mut self, correlation: u64) {
+        self.questions.remove(&correlation);
+        if let Some(broadcast) = self.broadcasts.get_mut(&correlation) {
+            broadcast.take = Box::new(|_| {});
+        }
+    }
+
+    /// Takes in a notice; answers with the questions that will have no answer.
+    pub(crate) fn notice(&mut self, notice: Notice) -> Vec<Complete> {
+        self.roster.apply(notice);
+        let mut lost = Vec::new();
+        match notice {
+            // Who asked before it had heard of anybody there has asked this one.
+            Notice::Joined { peer, seat } => {
+                let asked = self.questions.values_mut().filter(|question| question.to == seat.into());
+                asked.for_each(|question| {
+                    question.with.get_or_insert(peer);
+                });
+            }
+            Notice::Slots(slots) => self.limits = Limits::of(slots),
+            Notice::Gone { peer, seat } => {
+                self.windows.remove(&peer.into());
+                self.windows.remove(&seat.into());
+                lost = self.take_questions(|question| {
+                    question.to == peer.into() && matches!(peer, PeerId::Worker(_))
+                        || question.with == Some(peer)
+                });
+            }
+            Notice::Vacant { seat } => {
+                self.windows.remove(&seat.into());
+                lost = self.take_questions(|question| question.to == seat.into());
+            }
+        }
+        self.wake();
+        lost
+    }
+
+    /// The primary is gone: nobody will answer, and there is nobody to send to.
+    pub(crate) fn end(&mut self) -> (Vec<Complete>, Vec<TakeReceipt>) {
+        self.gone = true;
+        self.wake();
+        let receipts = self.broadcasts.drain().map(|(_, broadcast)| broadcast.take).collect();
+        (self.take_questions(|_| true), receipts)
+    }
+
+    fn take_questions(&mut self, which: impl Fn(&Question) -> bool) -> Vec<Complete> {
+        self.questions
+            .extract_if(|_, question| which(question))
+            .map(|(_, question)| question.complete)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::id::Seat;
+
+    #[test]
+    fn a_question_that_was_asked_before_anybody_was_known_ends_with_who_has_it() {
+        let mut outbox = Outbox::new(true, 1);
+        let refused = Arc::new(AtomicU32::new(0));
+        let count = refused.clone();
+        let awaits = Awaits::Reply(Box::new(move |reply| {
+            assert!(matches!(reply, Reply::Refusal(Refusal::Gone)));
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let mut frame = Vec::new();
+        let head = frame::Head::system(
+            frame::Kind::Ask,
+            PeerId::Worker(crate::id::WorkerId(1)).into(),
+            Address::Director,
+        );
+        frame::write(&mut frame, &head, b"Question", b"");
+        let weight = Weight::of(frame.len(), None);
+        let mut prepared = Prepared { to: Address::Director, frame, parcel: None, weight };
+        let admitted = outbox.admit(&mut prepared, awaits, &mut |bytes, _| bytes.len());
+        assert!(matches!(admitted, Ok(Admitted::Yes { .. })));
+        let (peer, seat) = (PeerId::Director(7), Seat::Director);
+        assert!(outbox.notice(Notice::Joined { peer, seat }).is_empty());
+        let lost = outbox.notice(Notice::Gone { peer, seat });
+        lost.into_iter().for_each(|complete| complete(Reply::Refusal(Refusal::Gone)));
+        assert_eq!(refused.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,211 @@
+//! A receiver's queue: a handler's, which works through it one message at a time, or a stream's.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::{FutureExt, Stream};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::ipc::codec;
+use crate::ipc::endpoint::Endpoint;
+use crate::ipc::frame::Address;
+use crate::ipc::handler::{Called, Handler};
+use crate::ipc::inbox::{Delivered, Mark, Receiver};
+use crate::ipc::message::Message;
+use crate::ipc::shape::{self, Unsupported};
+use crate::ipc::ticket::Ticket;
+use crate::peer::Peer;
+
+/// A message in a queue. Its sender's window has room again when it is dropped.
+struct Item<T> {
+    from: Address,
+    message: T,
+    _ticket: Ticket,
+    /// A drain waits for it.
+    _at_work: Option<TaskTrackerToken>,
+}
+
+/// What stands in a queue.
+enum Entry<T> {
+    Message(Item<T>),
+    Mark(Mark),
+}
+
+/// The end that is filled. Not bounded by itself: the senders' windows are.
+struct Queue<T> {
+    items: mpsc::UnboundedSender<Entry<T>>,
+    /// What a drain waits for; a stream is not waited for, because it may never be read.
+    tasks: Option<TaskTracker>,
+}
+
+impl<T: Message> Receiver for Queue<T> {
+    fn deliver(&self, from: Address, body: &[u8], ticket: Ticket) -> Result<Delivered, String> {
+        let message = codec::decode_message(body).map_err(|err| err.to_string())?;
+        let at_work = self.tasks.as_ref().map(TaskTracker::token);
+        let item = Item { from, message, _ticket: ticket, _at_work: at_work };
+        match self.items.send(Entry::Message(item)) {
+            Ok(()) => Ok(Delivered::Yes),
+            Err(_) => Ok(Delivered::Closed),
+        }
+    }
+
+    fn mark(&self, mark: Mark) {
+        // A stream may never be read: nobody waits for it.
+        if !self.is_stream() {
+            let _ = self.items.send(Entry::Mark(mark));
+        }
+    }
+
+    fn is_stream(&self) -> bool {
+        self.tasks.is_none()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.items.is_closed()
+    }
+}
+
+/// Has a handler called for every message of its type; `sender` names who sent it as the handler wants it.
+pub(crate) fn handle<F, A, H>(
+    endpoint: &Endpoint,
+    handler: H,
+    sender: impl Fn(Address) -> F + Send + Sync + 'static,
+) -> Result<(), Unsupported>
+where
+    F: Send + 'static,
+    A: 'static,
+    H: Handler<F, A>,
+{
+    let key = shape::key_of::<H::Message>()?;
+    let (items, queue) = mpsc::unbounded_channel();
+    let tasks = Some(endpoint.inbox().tasks().clone());
+    endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks }));
+    endpoint.inbox().run(work_through(queue, handler, sender, &key.name).boxed());
+    Ok(())
+}
+
+/// Whether the messages of a handler can be carried.
+pub(crate) fn supports<F, A, H: Handler<F, A>>(_: &H) -> Result<(), Unsupported> {
+    shape::key_of::<H::Message>().map(drop)
+}
+
+/// In order, one at a time. A panic ends the call and not the handler.
+async fn work_through<F, A, H: Handler<F, A>>(
+    mut queue: mpsc::UnboundedReceiver<Entry<H::Message>>,
+    handler: H,
+    sender: impl Fn(Address) -> F,
+    type_name: &'static str,
+) {
+    while let Some(entry) = queue.recv().await {
+        let Item { from, message, _ticket, _at_work } = match entry {
+            Entry::Message(item) => item,
+            Entry::Mark(mark) => {
+                drop(mark);
+                continue;
+            }
+        };
+        let called = catch_unwind(AssertUnwindSafe(|| handler.call(|| sender(from), message)));
+        let outcome = match called {
+            Ok(Called::Done(outcome)) => Ok(outcome),
+            Ok(Called::Later(outcome)) => AssertUnwindSafe(outcome).catch_unwind().await,
+            Err(panic) => Err(panic),
+        };
+        log(outcome, || format!("the handler of {type_name} messages"));
+    }
+}
+
+/// Says that a callback failed; that ends nothing.
+pub(crate) fn log(outcome: std::thread::Result<Result<(), String>>, who: impl Fn() -> String) {
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => crate::event::warn(&format!("{} failed: {err}", who())),
+        Err(panic) => {
+            let said = crate::error::panic_text(panic.as_ref());
+            crate::event::warn(&format!("{} {said}", who()));
+        }
+    }
+}
+
+/// Messages of one type, as they come; see [`Worker::messages`](crate::Worker::messages).
+///
+/// It ends in a drain, after the last message that was on the way when the drain began. A message that is
+/// not taken out keeps room in its sender's window; dropping the stream frees it.
+///
+/// # Example
+/// ```no_run
+/// use futures::StreamExt;
+///
+/// # async fn program(worker: cluster_core::Worker) {
+/// let mut texts = worker.messages::<String>().with_sender();
+/// while let Some((from, text)) = texts.next().await {
+///     println!("{:?} says {text}", from.worker);
+/// }
+/// # }
+/// ```
+#[must_use = "a stream does nothing unless polled"]
+pub struct MessageStream<T> {
+    queue: mpsc::UnboundedReceiver<Entry<T>>,
+    endpoint: Endpoint,
+}
+
+/// A [`MessageStream`] that says who sent each message.
+#[must_use = "a stream does nothing unless polled"]
+#[derive(Debug)]
+pub struct WithSender<T>(MessageStream<T>);
+
+impl<T: Message> MessageStream<T> {
+    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, Unsupported> {
+        let key = shape::key_of::<T>()?;
+        let (items, queue) = mpsc::unbounded_channel();
+        endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks: None }));
+        Ok(Self { queue, endpoint: endpoint.clone() })
+    }
+
+    /// The same messages, each with its sender.
+    ///
+    /// # Example
+    /// ```no_run
+    /// let with_sender = cluster_core::worker().messages::<String>().with_sender();
+    /// ```
+    pub fn with_sender(self) -> WithSender<T> {
+        WithSender(self)
+    }
+}
+
+impl<T> MessageStream<T> {
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<T>>> {
+        loop {
+            match std::task::ready!(self.queue.poll_recv(cx)) {
+                Some(Entry::Message(item)) => return Poll::Ready(Some(item)),
+                Some(Entry::Mark(_)) => {}
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl<T: Message> Stream for MessageStream<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_item(cx).map(|item| item.map(|item| item.message))
+    }
+}
+
+impl<T: Message> Stream for WithSender<T> {
+    type Item = (Peer, T);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Peer, T)>> {
+        let item = std::task::ready!(self.0.poll_item(cx));
+        Poll::Ready(item.map(|item| (Peer::of(&self.0.endpoint, item.from), item.message)))
+    }
+}
+
+impl<T> std::fmt::Debug for MessageStream<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MessageStream")
+    }
+}

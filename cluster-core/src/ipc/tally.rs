@@ -1,0 +1,97 @@
+//! Counts what came to nothing, so that a flood of it is told in a few words.
+use std::collections::BTreeMap;
+
+use crate::id::WorkerId;
+use crate::ipc::notice::Undelivered;
+
+/// Sender, type, reason.
+type Kind = (Option<WorkerId>, String, String);
+
+/// How often each kind of failure has been seen.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    kinds: BTreeMap<Kind, Count>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    total: u64,
+    /// Of these, so many are told.
+    told: u64,
+}
+
+impl Tally {
+    /// More kinds than that are told as they come no more: names and reasons are the senders'.
+    const MOST: usize = 1024;
+
+    /// Adds to the count; answers with what is to be told: the first, the tenth, the hundredth ... of a kind,
+    /// with the number until now.
+    pub(crate) fn count(&mut self, what: Undelivered) -> Option<Undelivered> {
+        let Count { total: count, .. } = self.add(&what)?;
+        Some(Undelivered { count, ..what })
+    }
+
+    /// As [`count`](Self::count), with the number since the last that was told: for somebody who counts, too.
+    pub(crate) fn count_since(&mut self, what: Undelivered) -> Option<Undelivered> {
+        let Count { total, told } = self.add(&what)?;
+        Some(Undelivered { count: total - told, ..what })
+    }
+
+    /// The count as it was before it was told, where it is to be.
+    fn add(&mut self, what: &Undelivered) -> Option<Count> {
+        let kind = (what.from, what.type_name.clone(), what.reason.clone());
+        if self.kinds.len() >= Self::MOST && !self.kinds.contains_key(&kind) {
+            return None;
+        }
+        let count = self.kinds.entry(kind).or_default();
+        let before = count.total;
+        count.total = count.total.saturating_add(what.count);
+        let now = *count;
+        let is_told = before == 0 || before.ilog10() < now.total.ilog10();
+        is_told.then(|| {
+            count.told = now.total;
+            now
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_and_then_every_power_of_ten_is_told() {
+        let mut tally = Tally::default();
+        let what = |count| Undelivered {
+            from: Some(WorkerId(1)),
+            type_name: "Said".into(),
+            size: 5,
+            count,
+            reason: "nobody listens".into(),
+        };
+        let mut told: Vec<u64> =
+            (0..1000).filter_map(|_| tally.count(what(1))).map(|what| what.count).collect();
+        assert_eq!(told, [1, 10, 100, 1000]);
+        told = [5, 20_000, 1]
+            .into_iter()
+            .filter_map(|count| tally.count(what(count)))
+            .map(|what| what.count)
+            .collect();
+        assert_eq!(told, [21_005]);
+    }
+
+    #[test]
+    fn what_two_count_one_after_the_other_is_counted_once() {
+        let (mut first, mut second) = (Tally::default(), Tally::default());
+        let what = Undelivered {
+            from: None,
+            type_name: "Said".into(),
+            size: 5,
+            count: 1,
+            reason: "nobody listens".into(),
+        };
+        let told = (0..1000).filter_map(|_| first.count_since(what.clone()));
+        let told: Vec<u64> = told.filter_map(|what| second.count(what)).map(|what| what.count).collect();
+        assert_eq!(told, [1, 10, 100, 1000]);
+    }
+}

@@ -1,0 +1,90 @@
+//! Making processes, and letting go of those that never came to be.
+use crate::birth::executable::Execution;
+use crate::id::{PeerId, Seat};
+use crate::ipc::control::ToDirector;
+use crate::role::Role;
+use crate::supervise::driver::{Driver, GENERATION};
+use crate::supervise::input::Input;
+use crate::supervise::peer::{Born, Newcomer, Peer, Place, Watcher};
+use crate::sys::process;
+
+impl Driver {
+    /// Makes a worker or director, or tells why not.
+    pub(super) fn spawn(&mut self, peer: PeerId, seat: Seat) {
+        let place = Place {
+            peer,
+            seat,
+            slots: self.slots,
+            generation: GENERATION,
+            director: self.has_director,
+            sockets: &self.sockets,
+            exchange: &self.exchange,
+        };
+        let made = Peer::prepare(&place).map_err(|err| err.to_string()).and_then(|(held, newcomer)| {
+            self.peers.insert(peer, held);
+            if seat == Seat::Director {
+                self.director = Some(peer);
+                self.exchange.tell_director(&ToDirector::Snapshot(self.pool.status()));
+            }
+            self.make(peer, seat, newcomer)
+        });
+        if let Err(error) = made {
+            self.unborn.remove(&peer);
+            self.give_up_peer(peer);
+            self.untold.push_back(Input::Stillborn { peer, error });
+        }
+    }
+
+    fn make(&mut self, peer: PeerId, seat: Seat, newcomer: Newcomer) -> Result<(), String> {
+        if self.forks {
+            let breeder = self.breeder.as_ref().ok_or("there is no fork server")?;
+            self.unborn.insert(peer);
+            breeder.ask(peer, newcomer.control);
+            return Ok(());
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) / usize::from(self.slots);
+        let execution = Execution {
+            role: match seat {
+                Seat::Slot(_) => Role::Worker,
+                Seat::Director => Role::Director,
+            },
+            control: newcomer.control,
+            stderr: Some(newcomer.stderr),
+            defaults: vec![("TOKIO_WORKER_THREADS", threads.max(1).to_string())],
+        };
+        let pid =
+            self.executable.execute(execution).map_err(|err| format!("cannot execute the program: {err}"))?;
+        // Nobody but us reaps it, so the pid is its own until then.
+        let pidfd = process::pidfd_open(pid).map_err(|err| {
+            process::discard(pid);
+            format!("pidfd_open: {err}")
+        })?;
+        self.follow(Born { peer, pid, pidfd });
+        Ok(())
+    }
+
+    /// Nobody will follow this process. If it lives all the same it must end by itself, and not take the end
+    /// of its line for the primary's: it would close the queue of the living.
+    pub(super) fn give_up_peer(&mut self, peer: PeerId) {
+        if let Some(held) = self.peers.remove(&peer) {
+            self.exchange.leave(peer);
+            held.kill();
+        }
+    }
+
+    pub(super) fn follow(&mut self, born: Born) {
+        let (peer, pid) = (born.peer, born.pid);
+        self.unborn.remove(&peer);
+        let watcher = Watcher { notes: self.notes.clone(), exchange: self.exchange.clone() };
+        let Some(held) = self.peers.get_mut(&peer) else { return };
+        let told = match held.follow(born, !self.forks, watcher) {
+            Ok(()) => Input::Born { peer, pid: pid.as_raw() as u32 },
+            Err(err) => {
+                self.give_up_peer(peer);
+                process::discard(pid);
+                Input::Stillborn { peer, error: format!("cannot follow {peer}: {err}") }
+            }
+        };
+        self.untold.push_back(told);
+    }
+}

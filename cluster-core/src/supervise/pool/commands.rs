@@ -1,0 +1,234 @@
+//! What the director has asked for, until it has happened.
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use crate::command::Command;
+use crate::error::CommandError;
+use crate::event::{Event, Leave};
+use crate::id::{PeerId, Seat, Slot, WorkerId};
+use crate::supervise::input::{Action, Verdict};
+use crate::supervise::member::{DRAIN_GRACE, Member, Phase};
+use crate::supervise::pool::Pool;
+use crate::supervise::pool::place::Holder;
+use crate::supervise::pool::stopping::{Course, UNREADY_DRAIN};
+
+/// The commands without an answer yet.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    open: Vec<Open>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Open {
+    from: PeerId,
+    id: u64,
+    awaits: Awaits,
+}
+
+/// What has to happen first.
+#[derive(Debug)]
+enum Awaits {
+    /// New slots that have not served yet, and workers of given-up slots that have not ended.
+    Scale { rising: BTreeSet<Slot>, falling: BTreeSet<WorkerId> },
+    /// A worker of this slot that is newer than that one.
+    Successor { slot: Slot, of: u64 },
+    /// The end of all workers.
+    Stop,
+}
+
+impl Commands {
+    /// A director that is gone hears no answers.
+    pub(super) fn forget(&mut self, director: PeerId) {
+        self.open.retain(|open| open.from != director);
+    }
+
+    /// The answers that are due: `judge` says which, and what they are.
+    fn settle(
+        &mut self,
+        mut judge: impl FnMut(&mut Awaits) -> Option<Result<(), CommandError>>,
+    ) -> Vec<Action> {
+        let mut replies = Vec::new();
+        self.open.retain_mut(|open| match judge(&mut open.awaits) {
+            Some(result) => {
+                replies.push(Action::Reply { to: open.from, id: open.id, result });
+                false
+            }
+            None => true,
+        });
+        replies
+    }
+}
+
+impl Pool {
+    pub(super) fn command(&mut self, now: Instant, from: PeerId, id: u64, command: Command) {
+        if !self.members.contains_key(&from) {
+            return;
+        }
+        let awaits = match command {
+            Command::Scale { workers } => self.scale(now, workers),
+            Command::Restart { slot } => self.restart(now, slot),
+            Command::Stop => {
+                self.stop(now, Verdict::Stopped);
+                match self.course {
+                    Course::Serving | Course::Stopping { .. } => Ok(Awaits::Stop),
+                    Course::Dismissing { .. } | Course::Ended => {
+                        self.actions.push(Action::Reply { to: from, id, result: Ok(()) });
+                        return;
+                    }
+                }
+            }
+        };
+        match awaits {
+            Ok(awaits) => self.commands.open.push(Open { from, id, awaits }),
+            Err(err) => self.actions.push(Action::Reply { to: from, id, result: Err(err) }),
+        }
+        // What asks for how things are has happened.
+        self.settle(|_| None);
+    }
+
+    fn scale(&mut self, now: Instant, to: u16) -> Result<Awaits, CommandError> {
+        let limit = self.policy.most_workers;
+        if !self.is_serving() {
+            return Err(CommandError::Stopping);
+        }
+        if to == 0 {
+            return Err(CommandError::NoWorkers);
+        }
+        if to > limit {
+            return Err(CommandError::TooManyWorkers { asked: to.into(), limit: limit.into() });
+        }
+        let from = self.places.count();
+        let (mut rising, mut falling) = self.supersede();
+        rising.retain(|slot| slot.0 < to);
+        rising.extend((from..to).map(Slot));
+        if to != from {
+            self.places.resize(now, to);
+            self.actions.push(Action::Resize { slots: to });
+            self.tell(Event::Scaled { from, to });
+            falling.extend(self.drain_given_up(now));
+            self.settle(|awaits| match awaits {
+                Awaits::Successor { slot, .. } if slot.0 >= to => {
+                    Some(Err(CommandError::NoSuchSlot { slot: *slot, slots: to }))
+                }
+                Awaits::Successor { .. } | Awaits::Scale { .. } | Awaits::Stop => None,
+            });
+            // Those that are left may all be ready already.
+            self.see_all_ready();
+        }
+        Ok(Awaits::Scale { rising, falling })
+    }
+
+    /// Ends an earlier `Scale`; what it waited for the later one has to wait for too.
+    fn supersede(&mut self) -> (BTreeSet<Slot>, BTreeSet<WorkerId>) {
+        let mut left = (BTreeSet::new(), BTreeSet::new());
+        self.settle(|awaits| match awaits {
+            Awaits::Scale { rising, falling } => {
+                left.0.append(rising);
+                left.1.append(falling);
+                Some(Err(CommandError::Superseded))
+            }
+            Awaits::Successor { .. } | Awaits::Stop => None,
+        });
+        left
+    }
+
+    /// Tells the workers of slots that are no more to drain.
+    fn drain_given_up(&mut self, now: Instant) -> Vec<WorkerId> {
+        let slots = self.places.count();
+        let given_up = |seat| matches!(seat, Seat::Slot(slot) if slot.0 >= slots);
+        let workers: Vec<_> = self
+            .workers()
+            .filter(|(_, member)| given_up(member.seat))
+            .map(|(worker, member)| (worker, member.phase.clone()))
+            .collect();
+        for (worker, phase) in &workers {
+            let patience = match phase {
+                Phase::Serving | Phase::Asking { .. } => self.policy.drain_timeout + DRAIN_GRACE,
+                Phase::Forking { .. } | Phase::Booting { .. } => UNREADY_DRAIN,
+                Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => continue,
+            };
+            self.drain(PeerId::Worker(*worker), now + patience, Leave::Scaled, false);
+        }
+        workers.into_iter().map(|(worker, _)| worker).collect()
+    }
+
+    fn restart(&mut self, now: Instant, slot: Slot) -> Result<Awaits, CommandError> {
+        if !self.is_serving() {
+            return Err(CommandError::Stopping);
+        }
+        let slots = self.places.count();
+        let place = self.places.get_mut(Seat::Slot(slot)).ok_or(CommandError::NoSuchSlot { slot, slots })?;
+        match place.holder {
+            // It has crashed and waits, or is not replaced by itself: now it is.
+            Holder::Waiting(_) | Holder::Vacant => place.holder = Holder::Waiting(now),
+            Holder::Member(peer) => match self.members.get(&peer).map(|member| &member.phase) {
+                Some(
+                    Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving | Phase::Asking { .. },
+                ) => self.replace(now, peer, Leave::Restart),
+                // It is on its way out.
+                Some(Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_)) | None => {
+                    place.holder = Holder::Waiting(now);
+                }
+            },
+        }
+        Ok(Awaits::Successor { slot, of: self.last_worker })
+    }
+
+    pub(super) fn commands_see_ready(&mut self, worker: WorkerId, slot: Slot) {
+        self.settle(|awaits| match awaits {
+            Awaits::Scale { rising, .. } => {
+                rising.remove(&slot);
+                None
+            }
+            Awaits::Successor { slot: awaited, of } => (*awaited == slot && worker.0 > *of).then_some(Ok(())),
+            Awaits::Stop => None,
+        });
+    }
+
+    /// A worker has ended; `told` says how.
+    pub(super) fn commands_see_end(&mut self, worker: WorkerId, slot: Slot, member: &Member, told: &str) {
+        // One that was told to leave before it was ready has not failed; its successor is waited for.
+        let failed = !member.told.ready && !matches!(member.leave, Some(Leave::Restart | Leave::Scaled));
+        let why = || CommandError::SuccessorFailed { why: told.to_owned() };
+        self.settle(|awaits| match awaits {
+            Awaits::Scale { rising, falling } => {
+                falling.remove(&worker);
+                (failed && rising.contains(&slot)).then(|| Err(why()))
+            }
+            Awaits::Successor { slot: awaited, of } => {
+                (failed && *awaited == slot && worker.0 > *of).then(|| Err(why()))
+            }
+            Awaits::Stop => None,
+        });
+    }
+
+    /// The cluster stops: nothing else will happen.
+    pub(super) fn commands_stop(&mut self) {
+        self.settle(|awaits| match awaits {
+            Awaits::Scale { .. } | Awaits::Successor { .. } => Some(Err(CommandError::Stopping)),
+            Awaits::Stop => None,
+        });
+    }
+
+    /// All workers have ended.
+    pub(super) fn commands_are_stopped(&mut self) {
+        self.settle(|awaits| match awaits {
+            Awaits::Stop => Some(Ok(())),
+            Awaits::Scale { .. } | Awaits::Successor { .. } => Some(Err(CommandError::Stopping)),
+        });
+    }
+
+    /// Answers what `judge` says, and what waits for nothing any more.
+    fn settle(&mut self, mut judge: impl FnMut(&mut Awaits) -> Option<Result<(), CommandError>>) {
+        let replies = self.commands.settle(|awaits| {
+            judge(awaits).or_else(|| match awaits {
+                Awaits::Scale { rising, falling } => {
+                    (rising.is_empty() && falling.is_empty()).then_some(Ok(()))
+                }
+                Awaits::Successor { .. } | Awaits::Stop => None,
+            })
+        });
+        self.actions.extend(replies);
+    }
+}

@@ -1,0 +1,196 @@
+//! The end of a process, or of a fork server, and what becomes of its seat.
+use std::time::{Duration, Instant};
+
+use crate::event::{Event, Exit, ExitReason, Next};
+use crate::id::{PeerId, Seat, Slot, WorkerId};
+use crate::supervise::input::{Action, End, Verdict};
+use crate::supervise::member::{LastWord, Member, Phase};
+use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
+use crate::supervise::pool::Pool;
+use crate::supervise::pool::place::Holder;
+
+/// The least delay after a process that could not even be made.
+pub(super) const STILLBORN_DELAY: Duration = Duration::from_millis(100);
+
+impl Pool {
+    pub(super) fn stillborn(&mut self, now: Instant, peer: PeerId, error: String) {
+        let Some(member) = self.members.remove(&peer) else { return };
+        self.ended(now, peer, member, ExitReason::BootFailed(error), End::default());
+    }
+
+    pub(super) fn exited(&mut self, now: Instant, peer: PeerId, end: End) {
+        let Some(member) = self.members.remove(&peer) else { return };
+        let reason = member.reason(now, end.status);
+        self.ended(now, peer, member, reason, end);
+    }
+
+    /// A process is no more: tells it, and decides what becomes of its seat.
+    fn ended(&mut self, now: Instant, peer: PeerId, member: Member, reason: ExitReason, mut end: End) {
+        if let Some(LastWord::Finished { error: Some(error), .. }) = &member.last_word {
+            end.last_stderr.push(error.clone());
+        }
+        match (peer, member.seat) {
+            (PeerId::Worker(worker), Seat::Slot(slot)) => {
+                self.worker_ended(now, worker, slot, member, reason, end);
+            }
+            (PeerId::Worker(_), Seat::Director) | (PeerId::Director(_), _) => {
+                self.director_ended(now, peer, &member, reason, end);
+            }
+        }
+    }
+
+    fn worker_ended(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        slot: Slot,
+        member: Member,
+        reason: ExitReason,
+        end: End,
+    ) {
+        let planned = reason == ExitReason::Stopped;
+        if !planned && self.is_serving() {
+            self.budget.crashed(
+                now,
+                &self.policy.restart,
+                matches!(reason, ExitReason::BootFailed(_)) || reason == ExitReason::BootTimeout,
+            );
+        }
+        let next = self.successor(now, PeerId::Worker(worker), &member, planned, &end);
+        self.clean &= matches!(reason, ExitReason::Finished | ExitReason::Stopped);
+        let exit = Exit {
+            worker,
+            slot,
+            pid: member.pid,
+            generation: self.policy.generation,
+            reason,
+            status: end.status,
+            uptime: now - member.asked,
+            last_stderr: end.last_stderr,
+            next: Next::AlreadyReplaced,
+            usage: end.usage,
+        };
+        let told = exit.to_string();
+        self.tell(Event::WorkerExited(Exit { next, ..exit }));
+        self.commands_see_end(worker, slot, &member, &told);
+        if next == Next::GiveUp {
+            let why = self.budget.spent(&self.policy.restart).unwrap_or_default();
+            self.give_up(now, format!("{why}; the last: {told}"));
+        } else if self.is_serving() && self.places.are_vacant() {
+            // Programs that have all done their work are no failure.
+            let why = format!("no worker is left and none is replaced; the last: {told}");
+            self.stop(now, if self.clean { Verdict::Stopped } else { Verdict::GaveUp(why) });
+        }
+    }
+
+    /// It comes back for as long as the cluster serves, however it ended: nobody else does its work.
+    fn director_ended(&mut self, now: Instant, peer: PeerId, member: &Member, reason: ExitReason, end: End) {
+        self.commands.forget(peer);
+        let next = self.successor(now, peer, member, reason == ExitReason::Stopped, &end);
+        let (pid, uptime) = (member.pid, now - member.asked);
+        let End { status, last_stderr, .. } = end;
+        self.tell(Event::DirectorExited { pid, reason, status, uptime, last_stderr, next });
+    }
+
+    /// What happens next in the seat of a process that has ended.
+    fn successor(&mut self, now: Instant, peer: PeerId, member: &Member, planned: bool, end: &End) -> Next {
+        let serves = self.is_serving();
+        let may_restart = planned || self.may_restart(peer, end);
+        let hopeless = self.serving() == 0 && self.budget.spent(&self.policy.restart).is_some();
+        // A slot that has been given up has nobody.
+        let Some(place) = self.places.get_mut(member.seat) else { return Next::NotReplaced };
+        if place.holder != Holder::Member(peer) {
+            return if serves { Next::AlreadyReplaced } else { Next::NotReplaced };
+        }
+        if !serves || !may_restart {
+            place.holder = Holder::Vacant;
+            return Next::NotReplaced;
+        }
+        if let PeerId::Worker(_) = peer
+            && hopeless
+            && !planned
+        {
+            place.holder = Holder::Vacant;
+            return Next::GiveUp;
+        }
+        let mut delay = if planned {
+            Duration::ZERO
+        } else {
+            place.backoff.next(&self.policy.restart, now - member.asked, &mut self.rng)
+        };
+        if member.pid == 0 {
+            // It never was a process: what it lacked (descriptors, memory) will not be there at once.
+            delay = delay.max(STILLBORN_DELAY);
+        }
+        place.holder = Holder::Waiting(now + delay);
+        Next::RestartIn(delay)
+    }
+
+    /// Whether the policy lets one that ended unasked come back.
+    fn may_restart(&self, peer: PeerId, end: &End) -> bool {
+        let code = end.status.and_then(|status| status.code());
+        let is_final = code.is_some_and(|code| self.policy.restart.final_codes.contains(&code));
+        match peer {
+            PeerId::Worker(_) => self.policy.restart.enabled && !is_final,
+            PeerId::Director(_) => true,
+        }
+    }
+
+    // ----- the fork server
+
+    pub(super) fn fork_server_up(&mut self, now: Instant, pid: u32) {
+        match &self.nursery {
+            Nursery::Booting { backoff, .. } => {
+                self.nursery = Nursery::Up { since: now, backoff: backoff.clone() };
+                self.tell(Event::ForkServerReady { pid });
+            }
+            Nursery::Exec | Nursery::Up { .. } | Nursery::Killed { .. } | Nursery::Waiting { .. } => {}
+        }
+    }
+
+    pub(super) fn fork_server_lost(&mut self, now: Instant, why: String) {
+        if !self.policy.fork_server || !self.is_serving() {
+            return;
+        }
+        let (mut backoff, uptime) = self.nursery.lost(now);
+        let delay = backoff.next(&self.policy.restart, uptime, &mut self.rng);
+        self.nursery = Nursery::Waiting { until: now + delay, backoff };
+        self.tell(Event::ForkServerLost { why: why.clone(), again_in: delay });
+        if self.workers().next().is_none() {
+            // Nobody serves, and nobody can be made: that counts like a boot that failed.
+            self.budget.crashed(now, &self.policy.restart, true);
+            if let Some(spent) = self.budget.spent(&self.policy.restart) {
+                self.give_up(now, format!("{spent}; the last: the fork server was lost ({why})"));
+            }
+        }
+    }
+
+    pub(super) fn time_out_fork_server(&mut self, now: Instant) {
+        match self.nursery.clone() {
+            Nursery::Waiting { until, backoff } if until <= now && self.is_serving() => {
+                self.nursery = Nursery::Booting { until: now + self.policy.boot_timeout, backoff };
+                self.actions.push(Action::StartForkServer);
+            }
+            Nursery::Booting { until, backoff } if until <= now => {
+                self.nursery = Nursery::Killed { since: now, backoff };
+                self.actions.push(Action::KillForkServer);
+            }
+            Nursery::Exec
+            | Nursery::Up { .. }
+            | Nursery::Killed { .. }
+            | Nursery::Waiting { .. }
+            | Nursery::Booting { .. } => {}
+        }
+    }
+
+    /// The fork server is stuck: it is killed, and its end turns this request into a stillbirth.
+    pub(super) fn fork_request_timed_out(&mut self, now: Instant, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.phase = Phase::Forking { until: now + FORK_TIMEOUT };
+        }
+        if let Nursery::Up { since, backoff } = self.nursery.clone() {
+            self.nursery = Nursery::Killed { since, backoff };
+            self.actions.push(Action::KillForkServer);
+        }
+    }
+}

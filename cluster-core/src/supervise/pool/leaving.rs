@@ -1,0 +1,113 @@
+//! Processes that leave while the cluster goes on.
+use std::time::{Duration, Instant};
+
+use crate::event::{Event, Leave};
+use crate::id::{PeerId, Seat};
+use crate::supervise::input::Action;
+use crate::supervise::member::{DRAIN_GRACE, LastWord, Phase};
+use crate::supervise::pool::Pool;
+use crate::supervise::pool::place::Holder;
+use crate::supervise::pool::stopping::Course;
+
+/// How long a process that wants to leave waits for its answer.
+pub(super) const ASKING: Duration = Duration::from_millis(20);
+
+impl Pool {
+    /// Told to leave by a signal, or by itself. Where the signal went to all processes at once, the primary's
+    /// own is a moment away, and the cluster stops: then no successor is made for nothing, and a worker is
+    /// told to serve what is queued.
+    pub(super) fn wants_to_leave(&mut self, now: Instant, peer: PeerId) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        let booting = match member.phase {
+            Phase::Forking { .. } | Phase::Booting { .. } => true,
+            Phase::Serving => false,
+            Phase::Asking { .. } | Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => {
+                return;
+            }
+        };
+        if let (PeerId::Director(_), Course::Stopping { .. }) = (peer, &self.course) {
+            // It hears the workers to their end.
+            self.actions.push(Action::Stay { peer });
+            return;
+        }
+        member.phase = Phase::Asking { until: now + ASKING };
+        if let PeerId::Worker(_) = peer
+            && booting
+            && self.is_serving()
+        {
+            self.budget.crashed(now, &self.policy.restart, true);
+        }
+    }
+
+    /// Lets a process leave that wants to, and makes way for its successor.
+    pub(super) fn let_leave(&mut self, now: Instant, peer: PeerId) {
+        let hopeless = match peer {
+            PeerId::Worker(_) if self.serving() == 0 => self.budget.spent(&self.policy.restart),
+            PeerId::Worker(_) | PeerId::Director(_) => None,
+        };
+        self.replace(now, peer, Leave::Itself);
+        if let Some(why) = hopeless {
+            self.give_up(now, format!("{why}; the last: {peer} left before it was ready"));
+        }
+    }
+
+    /// Tells a process to drain; its seat waits for a successor.
+    pub(super) fn replace(&mut self, now: Instant, peer: PeerId, why: Leave) {
+        let until = now + self.policy.drain_timeout + DRAIN_GRACE;
+        let Some(member) = self.members.get(&peer) else { return };
+        let (seat, uptime) = (member.seat, now - member.asked);
+        self.drain(peer, until, why, false);
+        let left = self.members.values().filter(|member| member.seat == seat && member.has_left()).count();
+        let Some(place) = self.places.get_mut(seat) else { return };
+        // Those that leave as soon as they come do not pile up: the second in a row waits as after a crash.
+        let row = left > 1 || uptime < self.policy.restart.min;
+        let delay = if row {
+            place.backoff.next(&self.policy.restart, uptime, &mut self.rng)
+        } else {
+            Duration::ZERO
+        };
+        place.holder = Holder::Waiting(now + delay);
+    }
+
+    /// Tells a process to drain.
+    pub(super) fn drain(&mut self, peer: PeerId, until: Instant, why: Leave, close_queue: bool) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        member.phase = Phase::Draining { until };
+        member.leave = Some(why);
+        let is_process = member.pid != 0;
+        self.actions.push(match (peer, why) {
+            (PeerId::Director(_), Leave::Stop) => Action::Dismiss { peer },
+            (PeerId::Worker(_), _)
+            | (PeerId::Director(_), Leave::Itself | Leave::Restart | Leave::Scaled) => {
+                Action::Drain { peer, close_queue }
+            }
+        });
+        if is_process {
+            self.tell_draining(peer);
+        }
+    }
+
+    pub(super) fn tell_draining(&mut self, peer: PeerId) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        member.told.draining = true;
+        if let (PeerId::Worker(worker), Seat::Slot(slot), Some(why)) = (peer, member.seat, member.leave) {
+            let pid = member.pid;
+            self.tell(Event::WorkerDraining { worker, slot, pid, why });
+        }
+    }
+
+    pub(super) fn said(&mut self, now: Instant, peer: PeerId, word: LastWord) {
+        let until = now + self.policy.drain_timeout + DRAIN_GRACE;
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        let drained = match member.phase {
+            Phase::Asking { .. } | Phase::Draining { .. } => true,
+            Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving => false,
+            Phase::Leaving { .. } | Phase::Killed(_) => return,
+        };
+        member.last_word = Some(match word {
+            LastWord::Finished { error, .. } => LastWord::Finished { error, drained },
+            LastWord::BootFailed(error) => LastWord::BootFailed(error),
+        });
+        member.phase = Phase::Leaving { until };
+    }
+}

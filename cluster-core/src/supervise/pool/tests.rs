@@ -1,0 +1,186 @@
+//! The pool on virtual time: by table, and by random schedules.
+mod commands;
+mod crashes;
+mod director;
+mod fork_server;
+mod stops;
+mod world;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::ending::STILLBORN_DELAY;
+use super::leaving::ASKING;
+use super::stopping::UNREADY_DRAIN;
+use super::*;
+use crate::command::Command;
+use crate::config::Restart;
+use crate::error::CommandError;
+use crate::event::{Exit, ExitReason, Leave, Next};
+use crate::id::Slot;
+use crate::supervise::input::End;
+use crate::supervise::member::DRAIN_GRACE;
+
+const BOOT: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// A pool with a clock and a record of what it wanted.
+struct Bench {
+    pool: Pool,
+    now: Instant,
+    /// What was told, answered and dismissed, in this order.
+    words: Vec<Action>,
+    spawned: Vec<(PeerId, Seat)>,
+    killed: Vec<PeerId>,
+    drained: Vec<PeerId>,
+    stayed: Vec<PeerId>,
+    resized: Vec<u16>,
+    fork_servers_started: usize,
+    fork_servers_killed: usize,
+    verdict: Option<Verdict>,
+}
+
+fn policy(workers: u16) -> Policy {
+    Policy {
+        workers,
+        director: false,
+        most_workers: 60,
+        generation: 1,
+        restart: Restart::default(),
+        boot_timeout: BOOT,
+        drain_timeout: DRAIN,
+        fork_server: false,
+        seed: 7,
+    }
+}
+
+fn worker(id: u64) -> PeerId {
+    PeerId::Worker(WorkerId(id))
+}
+
+fn seat(slot: u16) -> Seat {
+    Seat::Slot(Slot(slot))
+}
+
+impl Bench {
+    fn new(policy: Policy) -> Self {
+        let now = Instant::now();
+        let mut bench = Self {
+            pool: Pool::new(now, policy),
+            now,
+            words: Vec::new(),
+            spawned: Vec::new(),
+            killed: Vec::new(),
+            drained: Vec::new(),
+            stayed: Vec::new(),
+            resized: Vec::new(),
+            fork_servers_started: 0,
+            fork_servers_killed: 0,
+            verdict: None,
+        };
+        bench.say(Input::Time);
+        bench
+    }
+
+    fn say(&mut self, input: Input) {
+        for action in self.pool.handle(self.now, input) {
+            match action {
+                Action::Spawn { peer, seat } => self.spawned.push((peer, seat)),
+                Action::Drain { peer, .. } => self.drained.push(peer),
+                Action::Stay { peer } => self.stayed.push(peer),
+                Action::Kill { peer } => self.killed.push(peer),
+                Action::StartForkServer => self.fork_servers_started += 1,
+                Action::KillForkServer => self.fork_servers_killed += 1,
+                Action::Resize { slots } => self.resized.push(slots),
+                word @ (Action::Tell(_) | Action::Reply { .. } | Action::Dismiss { .. }) => {
+                    self.words.push(word);
+                }
+                Action::End(verdict) => {
+                    assert!(self.verdict.is_none(), "it ends once");
+                    self.verdict = Some(verdict);
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.say(Input::Time);
+    }
+
+    fn last_spawned(&self) -> PeerId {
+        self.spawned.last().expect("something was spawned").0
+    }
+
+    fn boot(&mut self, peer: PeerId) {
+        let pid = match peer {
+            PeerId::Worker(id) => 1000 + id.0 as u32,
+            PeerId::Director(number) => 500 + number as u32,
+        };
+        self.say(Input::Born { peer, pid });
+        self.say(Input::Online { peer });
+        self.say(Input::Ready { peer });
+    }
+
+    fn boot_all(&mut self) {
+        for (peer, _) in self.spawned.clone() {
+            self.boot(peer);
+        }
+    }
+
+    fn exit(&mut self, peer: PeerId, raw: i32) {
+        self.say(Input::Exited {
+            peer,
+            end: End { status: Some(ExitStatus::from_raw(raw)), ..End::default() },
+        });
+    }
+
+    fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.words.iter().filter_map(|word| match word {
+            Action::Tell(event) => Some(event),
+            _ => None,
+        })
+    }
+
+    fn last_exit(&self) -> &Exit {
+        let mut exits = self.events().rev().filter_map(|event| match event {
+            Event::WorkerExited(exit) => Some(exit),
+            _ => None,
+        });
+        exits.next().expect("a worker has exited")
+    }
+
+    /// The processes that have not ended.
+    fn living(&self) -> Vec<PeerId> {
+        self.pool.members.keys().copied().collect()
+    }
+
+    /// The director asks for something.
+    fn command(&mut self, id: u64, command: Command) {
+        self.say(Input::Command { from: PeerId::Director(1), id, command });
+    }
+
+    /// The answers so far, by id.
+    fn replies(&self) -> Vec<(u64, Result<(), CommandError>)> {
+        let replies = self.words.iter().filter_map(|word| match word {
+            Action::Reply { id, result, .. } => Some((*id, result.clone())),
+            _ => None,
+        });
+        replies.collect()
+    }
+
+    fn dismissed(&self) -> bool {
+        self.words.iter().any(|word| matches!(word, Action::Dismiss { .. }))
+    }
+}
+
+const KILLED: i32 = 9;
+const CODE_1: i32 = 1 << 8;
+
+/// A pool with a director; all are ready.
+fn directed(workers: u16) -> Bench {
+    let mut bench = Bench::new(Policy { director: true, ..policy(workers) });
+    bench.boot_all();
+    bench
+}

@@ -1,0 +1,3 @@
+#![no_main]
+//! Run with `cargo +nightly fuzz run messages -- -max_total_time=600`.
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cluster_core::fuzzing::messages(bytes));

@@ -1,0 +1,84 @@
+//! A worker or director whose primary speaks nonsense says so, drains and leaves.
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+use cluster_core::testing::lines::FalsePrimary;
+use cluster_tests::eventually;
+use cluster_tests::wire::{self, EXCHANGE, Frame, kind, write};
+
+const GARBLER: &str = env!("CARGO_BIN_EXE_garbler");
+const ROLES: [&str; 2] = ["worker", "director"];
+
+fn null() -> OwnedFd {
+    std::fs::File::open("/dev/null").unwrap().into()
+}
+
+/// Says nonsense to a process and waits for its end; answers with what it said of it.
+fn leaves(role: &str, nonsense: impl FnOnce(&FalsePrimary)) -> String {
+    let mut primary = FalsePrimary::execute(GARBLER, &["await", "-"], role).unwrap();
+    primary.wait_until_ready().unwrap();
+    nonsense(&primary);
+    let mut status = None;
+    eventually("it leaves", || {
+        status = primary.child.try_wait().unwrap();
+        status.is_some()
+    });
+    let mut said = String::new();
+    primary.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(status.unwrap().success(), "{role}: {status:?}: {said}");
+    assert!(!said.contains("panicked"), "{role}: {said}");
+    said
+}
+
+/// What a primary may write to a message socket that is no word of a primary.
+fn wrongs(me: u64) -> Vec<(&'static str, Vec<u8>)> {
+    let frame = |kind| Frame::new(kind, EXCHANGE, me);
+    vec![
+        ("a frame of 2863311534 bytes", vec![0xaa; 5000]),
+        ("a frame of version 9", Frame { version: 9, ..frame(kind::MESSAGE) }.bytes()),
+        ("a frame of unknown kind 77", frame(77).bytes()),
+        ("a frame with unknown flags", Frame { flags: 4, ..frame(kind::MESSAGE) }.bytes()),
+        ("a frame of 5 bytes", vec![1, 0, 0, 0, 1]),
+        ("an address that means nothing", Frame::new(kind::MESSAGE, 99 << 56, me).bytes()),
+        ("a report came from the primary", frame(kind::REPORT).bytes()),
+        ("a parcel came without its descriptor", frame(kind::MESSAGE).parcel(5).bytes()),
+        ("leaves", frame(kind::NOTICE).body(&[0xff; 9]).bytes()),
+        ("leaves", frame(kind::CREDIT).body(&[0xff; 9]).bytes()),
+        ("leaves", frame(kind::WORD).body(&[0xff; 9]).bytes()),
+    ]
+}
+
+#[test]
+fn a_process_that_cannot_understand_its_primary_says_so_and_leaves() {
+    for (role, me) in ROLES.iter().zip([wire::worker(1), wire::DIRECTOR]) {
+        for (why, bytes) in wrongs(me) {
+            let said = leaves(role, |primary| write(&primary.lines.messages, &bytes, &[]).unwrap());
+            let line = said.lines().find(|line| line.contains("cannot understand its primary and leaves"));
+            assert!(line.is_some_and(|line| line.contains(why)), "{role}: {why}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_process_takes_no_stray_descriptors_from_its_primary() {
+    for (role, me) in ROLES.iter().zip([wire::worker(1), wire::DIRECTOR]) {
+        let frame = Frame::new(kind::MESSAGE, EXCHANGE, me).bytes();
+        let said =
+            leaves(role, |primary| write(&primary.lines.messages, &frame, &[&null(), &null()]).unwrap());
+        assert!(said.contains("descriptors came that belong to no frame"), "{role}: {said}");
+    }
+}
+
+#[test]
+fn a_process_whose_primary_breaks_the_control_protocol_leaves() {
+    for (role, me) in ROLES.iter().zip([wire::worker(1), wire::DIRECTOR]) {
+        for nonsense in [&[0xff; 99][..], &[1; 10_000]] {
+            leaves(role, |primary| {
+                // Its messages are sound: it is let go when it asks for that.
+                let frame = Frame { name: "", ..Frame::new(kind::LEAVE, EXCHANGE, me) };
+                write(&primary.lines.messages, &frame.bytes(), &[]).unwrap();
+                write(&primary.lines.control, nonsense, &[]).unwrap();
+            });
+        }
+    }
+}
