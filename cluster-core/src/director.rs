@@ -153,14 +153,18 @@ impl Callbacks {
     }
 
     fn call(&self, event: Event, inbox: &Inbox) {
+        let after_its_messages = || tokio::time::timeout(HANDLING, inbox.handled()).map(drop).boxed();
         if let Event::WorkerExited(exit) = &event {
             for queue in &self.exits {
-                let after = tokio::time::timeout(HANDLING, inbox.handled()).map(drop).boxed();
-                let _ = queue.send(Due { item: exit.clone(), after });
+                let _ = queue.send(Due { item: exit.clone(), after: after_its_messages() });
             }
         }
         for queue in &self.events {
-            let _ = queue.send(Due { item: event.clone(), after: std::future::ready(()).boxed() });
+            let after = match event {
+                Event::WorkerExited(_) => after_its_messages(),
+                _ => std::future::ready(()).boxed(),
+            };
+            let _ = queue.send(Due { item: event.clone(), after });
         }
     }
 }

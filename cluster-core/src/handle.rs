@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::command::Command;
 use crate::error::CommandError;
 use crate::event::{Event, Status};
-use crate::id::{Slot, WorkerId};
+use crate::id::{PeerId, Slot, WorkerId};
 use crate::ipc::control::FromDirector;
 use crate::ipc::endpoint::Endpoint;
 use crate::ipc::error::SendError;
@@ -71,6 +71,11 @@ const ENDED: usize = 256;
 
 impl ClusterHandle {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
+        // Ids of its own: an answer to a director's command may come to its successor.
+        let last = match endpoint.me() {
+            PeerId::Director(number) => number << 32,
+            PeerId::Worker(_) => 0,
+        };
         let inner = Inner {
             endpoint,
             status: Mutex::default(),
@@ -78,7 +83,7 @@ impl ClusterHandle {
             events: broadcast::channel(EVENTS).0,
             stopping: CancellationToken::new(),
             asked_for_stopping: AtomicBool::new(false),
-            replies: Mutex::default(),
+            replies: Mutex::new(Replies { last, ..Replies::default() }),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -348,6 +348,7 @@ impl Worker {
             let leaves = worker.clone();
             if let Err(err) = worker.inner.endpoint.start(move || leaves.retire()) {
                 crate::event::warn(&format!("worker {} cannot take part in messages: {err}", worker.id()));
+                worker.inner.endpoint.abandon();
             }
             let life = &worker.inner.life;
             let heard = match readiness::watch(life.for_runtime.clone()) {

@@ -100,7 +100,7 @@ fn check(peer: PeerId, taken: &[u8], mut input: &[u8]) {
     while let Some(got) = frame::read(rest).expect("what goes out can be read") {
         rest = &rest[got.bytes.len()..];
         if got.head.from == Address::Exchange {
-            let own = [Kind::Notice, Kind::Refusal, Kind::Receipt, Kind::Leave];
+            let own = [Kind::Notice, Kind::Refusal, Kind::Receipt, Kind::Credit, Kind::Mark, Kind::Leave];
             assert!(own.contains(&got.head.kind), "the primary said {:?}", got.head);
             continue;
         }

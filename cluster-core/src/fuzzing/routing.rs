@@ -302,6 +302,7 @@ fn is_for(to: Address, peer: PeerId, seat: Seat) -> bool {
         Address::Worker(id) => peer == PeerId::Worker(id),
         Address::Slot(number) => seat == Seat::Slot(number),
         Address::Director => seat == Seat::Director,
+        Address::ThisDirector(number) => peer == PeerId::Director(number),
         Address::Others | Address::Everyone | Address::Exchange => false,
     }
 }

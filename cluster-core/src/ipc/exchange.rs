@@ -23,12 +23,9 @@ use crate::ipc::tally::Tally;
 use crate::sys::readiness;
 use crate::sys::stream::{self, Reader};
 
-/// Nothing more is read while so much waits: then somebody does not keep to the windows.
-const CHOKE: usize = 32 << 20;
-/// Nothing more of a process is read while so much waits for its own socket: what it asks for, and does not
-/// take, is answered no further.
+/// Nothing more of a process is read while so much waits for its own socket.
 const CHOKE_OF_ONE: usize = 8 << 20;
-/// Parcels may have this part of our descriptors, and no more is read then.
+/// Parcels may have this part of our descriptors.
 const PARCELS_PART: usize = 4;
 /// A process that ends closes its socket a moment BEFORE it is known to have ended.
 const END_LINGERS: Duration = Duration::from_secs(1);
@@ -42,8 +39,6 @@ const LAST_BYTES: usize = 8 << 20;
 pub(crate) struct Exchange {
     hub: Arc<Mutex<Hub>>,
     words: mpsc::Sender<Word>,
-    /// So many parcels may wait.
-    most_parcels: usize,
     /// Told when there is less to wait for.
     eased: Arc<Notify>,
 }
@@ -107,15 +102,11 @@ impl Rest {
 impl Exchange {
     /// `director`: whether the cluster has one. Must be called on the runtime that will run its tasks.
     pub(crate) fn new(director: bool, slots: u16, words: mpsc::Sender<Word>) -> Self {
-        let hub = Hub {
-            router: Router::new(director, slots),
-            lines: BTreeMap::new(),
-            reader: Reader::new(),
-            tally: Tally::default(),
-        };
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        let most_parcels = usize::try_from(descriptors).unwrap_or(usize::MAX) / PARCELS_PART;
-        Self { hub: Arc::new(Mutex::new(hub)), words, most_parcels, eased: Arc::new(Notify::new()) }
+        let mut router = Router::new(director, slots);
+        router.most_parcels = usize::try_from(descriptors).unwrap_or(usize::MAX) / PARCELS_PART;
+        let hub = Hub { router, lines: BTreeMap::new(), reader: Reader::new(), tally: Tally::default() };
+        Self { hub: Arc::new(Mutex::new(hub)), words, eased: Arc::new(Notify::new()) }
     }
 
     /// A process is about to be born: from now on it can be written to. `socket` is our end of its message
@@ -245,16 +236,12 @@ impl Exchange {
         }
     }
 
+    /// What a process asks for, and does not take, is answered no further. Nobody else waits for it: what others
+    /// send to it is bounded by the router.
     async fn wait_until_eased(&self, peer: PeerId) {
         loop {
             let eased = self.eased.notified();
-            let waits = {
-                let router = &self.lock().router;
-                router.waiting() >= CHOKE
-                    || router.parcels() >= self.most_parcels
-                    || router.waiting_of(peer) >= CHOKE_OF_ONE
-            };
-            if !waits {
+            if self.lock().router.waiting_of(peer) < CHOKE_OF_ONE {
                 return;
             }
             eased.await;

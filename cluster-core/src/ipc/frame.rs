@@ -73,7 +73,10 @@ impl Kind {
 pub(crate) enum Address {
     Worker(WorkerId),
     Slot(Slot),
+    /// Whoever is the director.
     Director,
+    /// The director of this number: what comes back goes to who asked, and not to its successor.
+    ThisDirector(u64),
     /// All workers but the sender.
     Others,
     Everyone,
@@ -92,6 +95,7 @@ impl Address {
             Address::Others => (3, 0),
             Address::Everyone => (4, 0),
             Address::Exchange => (5, 0),
+            Address::ThisDirector(number) => (6, number),
         };
         tag << 56 | value & Self::VALUE
     }
@@ -105,6 +109,7 @@ impl Address {
             (3, 0) => Address::Others,
             (4, 0) => Address::Everyone,
             (5, 0) => Address::Exchange,
+            (6, number) => Address::ThisDirector(number),
             _ => return None,
         })
     }
@@ -112,7 +117,11 @@ impl Address {
     /// Whether it names one process at the most.
     pub(crate) fn is_one(self) -> bool {
         match self {
-            Address::Worker(_) | Address::Slot(_) | Address::Director | Address::Exchange => true,
+            Address::Worker(_)
+            | Address::Slot(_)
+            | Address::Director
+            | Address::ThisDirector(_)
+            | Address::Exchange => true,
             Address::Others | Address::Everyone => false,
         }
     }
@@ -122,7 +131,7 @@ impl From<PeerId> for Address {
     fn from(peer: PeerId) -> Self {
         match peer {
             PeerId::Worker(id) => Address::Worker(id),
-            PeerId::Director(_) => Address::Director,
+            PeerId::Director(number) => Address::ThisDirector(number),
         }
     }
 }
@@ -141,7 +150,7 @@ impl std::fmt::Display for Address {
         match self {
             Address::Worker(id) => write!(f, "worker {id}"),
             Address::Slot(slot) => write!(f, "the worker of slot {slot}"),
-            Address::Director => f.write_str("the director"),
+            Address::Director | Address::ThisDirector(_) => f.write_str("the director"),
             Address::Others => f.write_str("all other workers"),
             Address::Everyone => f.write_str("all workers"),
             Address::Exchange => f.write_str("the primary"),
@@ -357,6 +366,7 @@ mod tests {
             Address::Worker(WorkerId(1)),
             Address::Slot(Slot(u16::MAX)),
             Address::Director,
+            Address::ThisDirector(3),
             Address::Others,
             Address::Everyone,
             Address::Exchange,

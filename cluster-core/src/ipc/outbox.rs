@@ -201,7 +201,10 @@ impl Outbox {
 
     /// The caller waits for room, or for what is not known yet.
     pub(crate) fn wait(&mut self, waker: Waker) {
-        self.waiters.push(waker);
+        // One that polls again and again, in a `select!`, waits once.
+        if self.waiters.last().is_none_or(|last| !last.will_wake(&waker)) {
+            self.waiters.push(waker);
+        }
     }
 
     fn wake(&mut self) {

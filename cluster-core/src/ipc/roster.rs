@@ -10,6 +10,8 @@ pub(crate) struct Roster {
     /// None until the first notice: nothing is known yet.
     slots: Option<u16>,
     workers: BTreeMap<WorkerId, Slot>,
+    /// Directors: two for a while, one that drains and its successor.
+    directors: BTreeSet<u64>,
     holders: BTreeMap<Seat, PeerId>,
     vacant: BTreeSet<Seat>,
 }
@@ -35,15 +37,26 @@ impl Roster {
     pub(crate) fn apply(&mut self, notice: Notice) {
         match notice {
             Notice::Joined { peer, seat } => {
-                if let (PeerId::Worker(id), Seat::Slot(slot)) = (peer, seat) {
-                    self.workers.insert(id, slot);
+                match (peer, seat) {
+                    (PeerId::Worker(id), Seat::Slot(slot)) => {
+                        self.workers.insert(id, slot);
+                    }
+                    (PeerId::Director(number), _) => {
+                        self.directors.insert(number);
+                    }
+                    (PeerId::Worker(_), Seat::Director) => {}
                 }
                 self.holders.insert(seat, peer);
                 self.vacant.remove(&seat);
             }
             Notice::Gone { peer, seat } => {
-                if let PeerId::Worker(id) = peer {
-                    self.workers.remove(&id);
+                match peer {
+                    PeerId::Worker(id) => {
+                        self.workers.remove(&id);
+                    }
+                    PeerId::Director(number) => {
+                        self.directors.remove(&number);
+                    }
                 }
                 if self.holders.get(&seat) == Some(&peer) {
                     self.holders.remove(&seat);
@@ -71,6 +84,7 @@ impl Roster {
             Address::Worker(id) => Some(PeerId::Worker(id)),
             Address::Slot(slot) => self.holders.get(&Seat::Slot(slot)).copied(),
             Address::Director => self.holders.get(&Seat::Director).copied(),
+            Address::ThisDirector(number) => Some(PeerId::Director(number)),
             Address::Others | Address::Everyone | Address::Exchange => None,
         }
     }
@@ -82,7 +96,8 @@ impl Roster {
             (Address::Director | Address::Others | Address::Everyone | Address::Exchange, _) => {
                 Standing::There
             }
-            (Address::Worker(_) | Address::Slot(_), None) => Standing::Unknown,
+            (Address::Worker(_) | Address::Slot(_) | Address::ThisDirector(_), None) => Standing::Unknown,
+            (Address::ThisDirector(number), Some(_)) => there(self.directors.contains(&number)),
             (Address::Worker(id), Some(_)) => there(self.workers.contains_key(&id)),
             (Address::Slot(slot), Some(slots)) => {
                 there(slot.0 < slots && !self.vacant.contains(&Seat::Slot(slot)))

@@ -17,6 +17,11 @@ use crate::ipc::window::Limits;
 /// So many bytes wait for places to be taken. A place whose processes never last frees its senders' windows at
 /// each end; without this bound what waits for it would grow until nobody is read any more.
 const MOST_HELD: usize = 16 << 20;
+/// What waits for the socket of one process, and for all sockets together; of the latter each may have a little.
+const MOST_FOR_ONE: usize = 24 << 20;
+const MOST_FOR_ALL: usize = 36 << 20;
+const ALWAYS_FOR_ONE: usize = 256 << 10;
+const TAKES_NOTHING: &str = "it takes nothing, and as much as may wait for it does";
 
 /// All who can be written to.
 pub(crate) struct Router {
@@ -25,6 +30,8 @@ pub(crate) struct Router {
     slots: u16,
     /// Bytes in all backlogs.
     waiting: usize,
+    /// So many parcels may be in them: each is a descriptor of ours.
+    pub(crate) most_parcels: usize,
 }
 
 /// A process as the router sees it.
@@ -104,7 +111,13 @@ struct Broadcast {
 
 impl Router {
     pub(crate) fn new(director: bool, slots: u16) -> Self {
-        let mut router = Self { ports: BTreeMap::new(), seats: BTreeMap::new(), slots, waiting: 0 };
+        let mut router = Self {
+            ports: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            slots,
+            waiting: 0,
+            most_parcels: usize::MAX,
+        };
         if !director {
             router.seats.insert(Seat::Director, Place { vacant: true, ..Place::default() });
         }
@@ -233,7 +246,11 @@ impl Router {
                 let to = self.holder(seat);
                 match to {
                     Some(to) => self.deliver(to, frame.bytes, parcel.as_ref(), sink),
-                    None => lost.extend(self.hold(seat, &frame, parcel)),
+                    None => {
+                        if let Err(reason) = self.hold(seat, &frame, parcel) {
+                            lost.extend(undelivered(&frame, reason));
+                        }
+                    }
                 }
             }
             (Kind::Message, _) => lost.extend(undelivered(&frame, "it has ended")),
@@ -291,6 +308,13 @@ impl Router {
                     Err(fault) => break Some(fault),
                 }
             };
+            if let Way::To(peer) = way
+                && self.is_overfull(peer, &frame)
+            {
+                self.finish(from, run.take(), input, sink);
+                self.turn_away(from, &frame, TAKES_NOTHING, sink, found);
+                continue;
+            }
             if run.as_ref().is_none_or(|run| run.way != way) || parcel.is_some() {
                 let next = Run { way, start, end: start, parcel, each: Vec::new() };
                 self.finish(from, run.replace(next), input, sink);
@@ -326,6 +350,7 @@ impl Router {
                 Address::Worker(id) => worker(id, true),
                 Address::Slot(slot) => holder(Seat::Slot(slot)),
                 Address::Director => holder(Seat::Director),
+                Address::ThisDirector(_) => None,
                 Address::Others if frame.head.kind == Kind::Message => Some(Way::Many { others: true }),
                 Address::Everyone if frame.head.kind == Kind::Message => Some(Way::Many { others: false }),
                 Address::Others | Address::Everyone | Address::Exchange => None,
@@ -333,8 +358,14 @@ impl Router {
             // A process that takes no more messages may still wait for these.
             Kind::Answer | Kind::Refusal | Kind::Credit => match frame.head.to {
                 Address::Worker(id) => worker(id, false),
-                Address::Director => holder(Seat::Director),
-                Address::Slot(_) | Address::Others | Address::Everyone | Address::Exchange => None,
+                Address::ThisDirector(number) => {
+                    Some(PeerId::Director(number)).filter(|peer| self.ports.contains_key(peer)).map(Way::To)
+                }
+                Address::Slot(_)
+                | Address::Director
+                | Address::Others
+                | Address::Everyone
+                | Address::Exchange => None,
             },
             Kind::Receipt | Kind::Notice | Kind::Report | Kind::Word | Kind::Mark | Kind::Leave => None,
         }
@@ -357,17 +388,19 @@ impl Router {
         match (kind, to) {
             (Kind::Message, Address::Slot(_) | Address::Director) => {
                 let Some(seat) = seat_of(to) else { return Ok(()) };
-                found.extend(self.hold(seat, frame, parcel).map(Found::Undelivered));
+                if let Err(reason) = self.hold(seat, frame, parcel) {
+                    self.turn_away(from, frame, reason, sink, found);
+                }
             }
-            (Kind::Message, Address::Worker(_)) => {
-                found
-                    .extend(undelivered(frame, "there is no such worker (any more)").map(Found::Undelivered));
-            }
-            (Kind::Ask, Address::Worker(_) | Address::Slot(_) | Address::Director) => {
-                self.refuse(from, frame, sink)
+            (Kind::Message | Kind::Ask, Address::Worker(_))
+            | (Kind::Ask, Address::Slot(_) | Address::Director) => {
+                self.turn_away(from, frame, "there is no such worker (any more)", sink, found);
             }
             // The asker, or the sender, is gone.
-            (Kind::Answer | Kind::Refusal | Kind::Credit, Address::Worker(_) | Address::Director) => {}
+            (Kind::Answer, Address::Worker(_) | Address::ThisDirector(_)) => {
+                self.turn_away(from, frame, "its asker is gone", sink, found);
+            }
+            (Kind::Refusal | Kind::Credit, Address::Worker(_) | Address::ThisDirector(_)) => {}
             (Kind::Credit, Address::Exchange) => {
                 let Credit { weight, .. } = body(frame)?;
                 if let Some(port) = self.ports.get_mut(&from) {
@@ -438,6 +471,39 @@ impl Router {
         self.deliver(from, &receipts, None, sink);
     }
 
+    /// A frame of a user's goes no further. Who sent it has room for another again, and hears of it.
+    fn turn_away(
+        &mut self,
+        from: PeerId,
+        frame: &Frame<'_>,
+        reason: &str,
+        sink: Sink<'_>,
+        found: &mut Vec<Found>,
+    ) {
+        let parcel = if frame.head.parcel { frame.parcel_len() } else { None };
+        let weight = Weight::of(frame.bytes.len(), parcel);
+        let mut credit = Vec::new();
+        let head = Head::system(Kind::Credit, Address::Exchange, from.into());
+        notice::write(&mut credit, &head, &Credit { to: frame.head.to, weight });
+        self.deliver(from, &credit, None, sink);
+        if frame.head.kind == Kind::Ask {
+            self.refuse(from, frame, sink);
+        }
+        found.extend(undelivered(frame, reason).map(Found::Undelivered));
+    }
+
+    /// Whether a process has taken nothing for so long that no more can wait for it. Who keeps to the windows
+    /// comes here where several processes are stuck at once, or one is known by several names.
+    fn is_overfull(&self, to: PeerId, frame: &Frame<'_>) -> bool {
+        let waits = self.ports.get(&to).map_or(0, |port| port.backlog.len());
+        if waits == 0 || !matches!(frame.head.kind, Kind::Message | Kind::Ask | Kind::Answer) {
+            return false;
+        }
+        waits + frame.bytes.len() > MOST_FOR_ONE
+            || self.waiting > MOST_FOR_ALL && waits > ALWAYS_FOR_ONE
+            || frame.head.parcel && self.parcels() >= self.most_parcels
+    }
+
     fn refuse(&mut self, from: PeerId, frame: &Frame<'_>, sink: Sink<'_>) {
         let mut head = Head::system(Kind::Refusal, Address::Exchange, from.into());
         head.correlation = frame.head.correlation;
@@ -447,24 +513,33 @@ impl Router {
     }
 
     /// Keeps a message for the next who has the seat.
-    fn hold(&mut self, seat: Seat, frame: &Frame<'_>, parcel: Option<SharedParcel>) -> Option<Undelivered> {
-        let nobody = "nobody has its place any more";
+    fn hold(
+        &mut self,
+        seat: Seat,
+        frame: &Frame<'_>,
+        parcel: Option<SharedParcel>,
+    ) -> Result<(), &'static str> {
+        let (nobody, full) =
+            ("nobody has its place any more", "as much as may wait for the next in its place does");
         // BEFORE there is a place for it: senders may name slots that never were.
         if !self.is_known(seat) {
-            return undelivered(frame, nobody);
+            return Err(nobody);
+        }
+        if parcel.is_some() && self.parcels() >= self.most_parcels {
+            return Err(full);
         }
         let held: usize = self.seats.values().map(|place| place.held.len()).sum();
         let place = self.seats.entry(seat).or_default();
         if place.vacant {
-            return undelivered(frame, nobody);
+            return Err(nobody);
         }
         // The primary's own words are few, and never lost.
         if frame.head.kind == Kind::Message && held + frame.bytes.len() > MOST_HELD {
-            return undelivered(frame, "as much as may wait for the next in its place does");
+            return Err(full);
         }
         place.held.push(frame.bytes, 0, parcel.as_ref());
         self.waiting += frame.bytes.len();
-        None
+        Ok(())
     }
 
     /// A process wants no more messages: what is on the way to it comes first, then the word that this is all.
@@ -499,7 +574,8 @@ impl Router {
             Some(director) => self.deliver(director, &bytes, None, sink),
             None => {
                 if let Ok(Some(frame)) = frame::read(&bytes) {
-                    self.hold(Seat::Director, &frame, None);
+                    // Where there will be no other director, nobody misses it.
+                    let _ = self.hold(Seat::Director, &frame, None);
                 }
             }
         }
@@ -524,7 +600,11 @@ fn seat_of(to: Address) -> Option<Seat> {
     match to {
         Address::Slot(slot) => Some(Seat::Slot(slot)),
         Address::Director => Some(Seat::Director),
-        Address::Worker(_) | Address::Others | Address::Everyone | Address::Exchange => None,
+        Address::Worker(_)
+        | Address::ThisDirector(_)
+        | Address::Others
+        | Address::Everyone
+        | Address::Exchange => None,
     }
 }
 
@@ -568,9 +648,12 @@ fn undelivered(frame: &Frame<'_>, reason: &str) -> Option<Undelivered> {
 pub(crate) fn worker_of(address: Address) -> Option<WorkerId> {
     match address {
         Address::Worker(id) => Some(id),
-        Address::Slot(_) | Address::Director | Address::Others | Address::Everyone | Address::Exchange => {
-            None
-        }
+        Address::Slot(_)
+        | Address::Director
+        | Address::ThisDirector(_)
+        | Address::Others
+        | Address::Everyone
+        | Address::Exchange => None,
     }
 }
 

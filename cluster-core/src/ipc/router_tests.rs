@@ -305,3 +305,84 @@ fn a_parcel_goes_where_its_frame_goes_and_one_without_is_a_fault() {
     assert_eq!((routed, seen, parcels.len()), (Ok(frames.len()), vec![(b, true)], 0));
     assert!(matches!(bench.route(a, &frames), Err(Fault::Descriptors(_))));
 }
+
+/// What a sender has got back of the windows of these names.
+fn credited(bench: &Bench, sender: PeerId, name: Address) -> u64 {
+    let credits = bench.heard(sender, Kind::Credit);
+    let credits = credits.iter().map(|body| codec::decode::<Credit>(body).unwrap());
+    credits.filter(|credit| credit.to == name).map(|credit| credit.weight.frames).sum()
+}
+
+#[test]
+fn whatever_goes_no_further_is_credited() {
+    let (mut bench, a, b, director) = trio();
+    bench.act(|router, sink| router.leave(director, sink));
+    bench.act(|router, sink| router.leave(b, sink));
+    let nobody = Address::Worker(WorkerId(99));
+    bench.route(a, &frame(Kind::Ask, a, Address::Director, 1, b"?")).unwrap();
+    bench.route(a, &frame(Kind::Ask, a, Address::Slot(Slot(1)), 2, b"?")).unwrap();
+    bench.route(a, &said(a, nobody, "to nobody")).unwrap();
+    bench.route(a, &frame(Kind::Answer, a, director.into(), 3, b"!")).unwrap();
+    for name in [Address::Director, Address::Slot(Slot(1)), nobody, director.into()] {
+        assert_eq!(credited(&bench, a, name), 1, "{name:?}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_for_an_empty_seat_is_credited_and_told() {
+    let (mut bench, a, b, _) = trio();
+    bench.act(|router, sink| router.leave(b, sink));
+    let frames = said(a, Address::Slot(Slot(1)), &"x".repeat(100_000));
+    let mut told = 0;
+    while told == 0 {
+        told = bench.route(a, &frames).unwrap().len();
+    }
+    assert_eq!((told as u64, credited(&bench, a, Address::Slot(Slot(1)))), (1, 1));
+}
+
+#[test]
+fn stuck_receivers_keep_nobody_from_the_others() {
+    let mut bench = Bench::new(true, 20);
+    (0..20).for_each(|n| bench.join(worker(u64::from(n) + 1), slot(n)));
+    bench.takes = 0;
+    let text = "x".repeat(100_000);
+    // All flood three that take nothing, by both of their names, and never wait for room.
+    for round in 0..60 {
+        for sender in 4..=20 {
+            for stuck in 1..=3 {
+                let to = if round % 2 == 0 {
+                    Address::Worker(WorkerId(stuck))
+                } else {
+                    Address::Slot(Slot(stuck as u16 - 1))
+                };
+                bench.route(worker(sender), &said(worker(sender), to, &text)).unwrap();
+            }
+        }
+    }
+    assert!(bench.router.waiting() < 48 << 20, "{}", bench.router.waiting());
+    bench.takes = usize::MAX;
+    let waiting_for_a_healthy_one = |bench: &Bench| bench.router.waiting_of(worker(5));
+    bench.sockets.clear();
+    while let Some((bytes, _)) = bench.router.front(worker(5)) {
+        let len = bytes.len();
+        bench.router.advance(worker(5), len);
+    }
+    bench.route(worker(4), &said(worker(4), Address::Worker(WorkerId(5)), "hello")).unwrap();
+    assert_eq!((bench.texts(worker(5)), waiting_for_a_healthy_one(&bench)), (vec!["hello".to_owned()], 0));
+}
+
+#[test]
+fn what_comes_back_to_a_director_is_for_that_one_even_beside_its_successor() {
+    let (mut bench, a, _, first) = trio();
+    bench.route(first, &frame(Kind::Leave, first, Address::Exchange, 0, b"")).unwrap();
+    let second = PeerId::Director(2);
+    bench.join(second, Seat::Director);
+    bench.route(a, &frame(Kind::Answer, a, first.into(), 7, b"for the first")).unwrap();
+    bench.route(a, &said(a, Address::Director, "for the second")).unwrap();
+    assert_eq!(bench.heard(first, Kind::Answer), [b"for the first"]);
+    assert!(bench.heard(second, Kind::Answer).is_empty());
+    assert_eq!(bench.texts(second), ["for the second"]);
+    bench.act(|router, sink| router.leave(first, sink));
+    bench.route(a, &frame(Kind::Answer, a, first.into(), 8, b"too late")).unwrap();
+    assert!(bench.heard(second, Kind::Answer).is_empty(), "the answer of another question");
+}

@@ -99,7 +99,7 @@ fn receiver(to: Address) -> Option<To> {
         Address::Worker(worker) => Some(To::Worker(worker)),
         Address::Others => Some(To::Others),
         Address::Everyone => Some(To::Everyone),
-        Address::Exchange => None,
+        Address::ThisDirector(_) | Address::Exchange => None,
     }
 }
 
