@@ -30,13 +30,18 @@ pub mod kind {
     /// The director's and the primary's.
     pub const WORD: u8 = 8;
     /// No more messages.
-    pub const LEAVE: u8 = 9;
+    pub const LEAVE: u8 = 10;
 }
 
-/// The director's address.
+/// The address of whoever is the director.
 pub const DIRECTOR: u64 = 2 << 56;
 /// The primary's address.
 pub const EXCHANGE: u64 = 5 << 56;
+
+/// The address of the director of this number.
+pub fn director(number: u64) -> u64 {
+    6 << 56 | number
+}
 
 /// A worker's address.
 pub fn worker(id: u64) -> u64 {

@@ -1,7 +1,7 @@
 //! A program that breaks the protocols: `garbler fork|await ADDR`. It answers one line per connection.
 //!
-//! `round SLOT` asks all but that slot's, `round -` all, `CASE` has this worker do the case's wrong to its primary, `director CASE` the
-//! director.
+//! `round SLOT` asks all but that slot's, `round -` all, `CASE` has this worker do the case's wrong to its primary, `director NUMBER CASE` the
+//! director that has this number.
 use std::future::IntoFuture;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -49,9 +49,9 @@ impl Ask for Echo {
     type Answer = String;
 }
 
-/// The director is to do this wrong.
+/// The director, which has this number, is to do this wrong.
 #[derive(Serialize, Deserialize)]
-struct Garble(String);
+struct Garble(u64, String);
 
 fn cluster(addr: &str) -> Ready {
     let at_once =
@@ -63,7 +63,7 @@ fn cluster(addr: &str) -> Ready {
     }
     builder
         .on_ask(|_: WorkerRef, Echo(text)| async move { Ok::<_, BoxError>(text) })
-        .on_message(|Garble(case)| garble(&case, wire::DIRECTOR))
+        .on_message(|Garble(number, case)| garble(&case, wire::director(number)))
         .worker(serve)
 }
 
@@ -95,7 +95,7 @@ async fn converse(worker: Worker, connection: Connection) -> io::Result<()> {
             let asked = round(&worker, without.parse().ok()).await;
             asked.map_or_else(|err| err.to_string(), |()| "all".to_owned())
         }
-        Some(("director", case)) => match worker.send(&Garble(case.to_owned())).await {
+        Some(("director", what)) => match worker.send(&for_director(what)?).await {
             Ok(()) => "sent".to_owned(),
             Err(err) => err.to_string(),
         },
@@ -105,6 +105,11 @@ async fn converse(worker: Worker, connection: Connection) -> io::Result<()> {
     connection.shutdown().await?;
     // AFTER the answer: it may be the last thing that this worker does.
     garble(line, wire::worker(me))
+}
+
+fn for_director(what: &str) -> io::Result<Garble> {
+    let (number, case) = what.split_once(' ').ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(Garble(number.parse().map_err(io::Error::other)?, case.to_owned()))
 }
 
 /// Asks all workers, but the one that has this slot, and the director.
@@ -212,16 +217,13 @@ fn endless(socket: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// 2000 parcels in a row, with no regard to whether they are taken. Says when the primary has not read one for
-/// a second, and when it has read all.
+/// 2000 parcels in a row, with no regard to whether they are taken. Says when the primary has read all.
 fn parcels(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
-    let (fd, mut told) = (null()?, false);
+    let fd = null()?;
     for _ in 0..2000 {
         while write(socket, frame, &[&fd]).is_err_and(|err| err.kind() == io::ErrorKind::WouldBlock) {
             let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-            if poll(&mut fds, 1000_u16)? == 0 && !std::mem::replace(&mut told, true) {
-                eprintln!("nobody takes parcels any more");
-            }
+            poll(&mut fds, 1000_u16)?;
         }
     }
     eprintln!("all parcels are taken");
