@@ -384,4 +384,11 @@ pub enum CommandError {
     /// The primary, or the process that asked, is gone before the answer came: whether it was done is unknown.
     #[error("the primary is gone, or is letting this process go: nobody is left to ask")]
     Gone,
+    /// So many commands wait for what they asked for already; this one changed nothing. A `stop` is refused
+    /// only where that many others wait, which means that the cluster stops.
+    #[error("{limit} commands wait already for what they have asked for: wait for some of them first")]
+    TooMany {
+        /// How many may wait.
+        limit: u64,
+    },
 }

@@ -310,10 +310,10 @@ impl Inbox {
         let asked = Asked { endpoint, asker, correlation, body, ticket };
         match catch_unwind(AssertUnwindSafe(|| answerer.answer(asked))) {
             Ok(Ok(answering)) => self.run(Box::pin(self.tasks.track_future(answering))),
-            Ok(Err(why)) => endpoint.refuse(asker, correlation, Refusal::Unreadable(why)),
+            Ok(Err(why)) => endpoint.refuse(asker, correlation, Refusal::unreadable(why)),
             Err(_) => {
-                let why = "the question's Deserialize panicked".to_owned();
-                endpoint.refuse(asker, correlation, Refusal::Unreadable(why));
+                let why = "the question's Deserialize panicked";
+                endpoint.refuse(asker, correlation, Refusal::unreadable(why));
             }
         }
     }
@@ -326,5 +326,5 @@ impl Inbox {
 
 /// One message that came to nothing.
 fn undelivered(from: Address, type_name: &str, size: u64, reason: String) -> Undelivered {
-    Undelivered { from: worker_of(from), type_name: type_name.to_owned(), size, count: 1, reason }
+    Undelivered::one(worker_of(from), type_name, size, reason)
 }

@@ -1,9 +1,11 @@
 //! The bodies of the system's own frames.
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{PeerId, Seat, WorkerId};
-use crate::ipc::codec;
 use crate::ipc::frame::{self, Address, Head, Kind};
+use crate::ipc::{codec, control};
 
 /// Who comes and goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +72,18 @@ pub(crate) enum Refusal {
     Unreadable(String),
 }
 
+impl Refusal {
+    /// The handler's own error, whose text may be of any length: a frame's is not.
+    pub(crate) fn failed(why: impl Display) -> Self {
+        Refusal::Failed(control::text(why))
+    }
+
+    /// As [`failed`](Self::failed), for what cannot be read or written.
+    pub(crate) fn unreadable(why: impl Display) -> Self {
+        Refusal::Unreadable(control::text(why))
+    }
+}
+
 /// Whom a broadcast has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {
@@ -90,6 +104,11 @@ pub(crate) struct Undelivered {
 }
 
 impl Undelivered {
+    /// One message. The texts may be of any length: a frame's are not.
+    pub(crate) fn one(from: Option<WorkerId>, type_name: &str, size: u64, reason: impl Display) -> Self {
+        Self { from, type_name: control::text(type_name), size, count: 1, reason: control::text(reason) }
+    }
+
     /// As it may be shown: names and reasons are the senders'.
     pub(crate) fn printable(self) -> Self {
         let (type_name, reason) = (printable(&self.type_name), printable(&self.reason));
@@ -121,4 +140,33 @@ pub(crate) fn write<T: Serialize>(into: &mut Vec<u8>, head: &Head, body: &T) {
 /// A notice from the exchange.
 pub(crate) fn write_notice(into: &mut Vec<u8>, to: PeerId, notice: Notice) {
     write(into, &Head::system(Kind::Notice, Address::Exchange, to.into()), &notice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Slot;
+
+    /// What is read of it where it arrives.
+    fn arrives<T: Serialize + serde::de::DeserializeOwned>(body: &T) -> T {
+        let head = Head::system(Kind::Refusal, Address::Exchange, Address::Slot(Slot(0)));
+        let mut bytes = Vec::new();
+        write(&mut bytes, &head, body);
+        let frame = frame::read(&bytes).unwrap().expect("it was written");
+        codec::decode(frame.body).unwrap()
+    }
+
+    #[test]
+    fn texts_of_any_length_arrive_cut() {
+        let long = "ä".repeat(codec::MAX_ENCODED);
+        for refusal in [Refusal::failed(&long), Refusal::unreadable(&long)] {
+            let (Refusal::Failed(why) | Refusal::Unreadable(why)) = arrives(&refusal) else {
+                panic!("it stays what it is")
+            };
+            assert_eq!(why, "ä".repeat(2048));
+        }
+        let undelivered = arrives(&Undelivered::one(None, &long, 3, &long));
+        assert_eq!((undelivered.type_name, undelivered.reason), ("ä".repeat(2048), "ä".repeat(2048)));
+        assert_eq!(arrives(&Refusal::failed("short")), Refusal::Failed("short".to_owned()));
+    }
 }

@@ -255,9 +255,9 @@ where
                 Ok(prepare) => prepare(&endpoint, asker, correlation).await.map_err(|err| match err {
                     // The asker is gone: nobody waits.
                     SendError::PeerGone { .. } => None,
-                    err => Some(Refusal::Unreadable(err.to_string())),
+                    err => Some(Refusal::unreadable(err)),
                 }),
-                Err(why) => Err(Some(Refusal::Failed(why))),
+                Err(why) => Err(Some(Refusal::failed(why))),
             };
             if let Err(Some(why)) = sent {
                 endpoint.refuse(asker, correlation, why);

@@ -1,5 +1,6 @@
 //! Counts what came to nothing, so that a flood of it is told in a few words.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::id::WorkerId;
 use crate::ipc::notice::Undelivered;
@@ -10,7 +11,9 @@ type Kind = (Option<WorkerId>, String, String);
 /// How often each kind of failure has been seen.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    kinds: BTreeMap<Kind, Count>,
+    kinds: BTreeMap<Arc<Kind>, Count>,
+    /// All of them, the oldest first.
+    order: VecDeque<Arc<Kind>>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -21,7 +24,8 @@ struct Count {
 }
 
 impl Tally {
-    /// More kinds than that are told as they come no more: names and reasons are the senders'.
+    /// Of so many kinds the counts are known: names and reasons are the senders'. One more takes the place of
+    /// the oldest, which is told as a new one when it comes again.
     const MOST: usize = 1024;
 
     /// Adds to the count; answers with what is to be told: the first, the tenth, the hundredth ... of a kind,
@@ -40,10 +44,13 @@ impl Tally {
     /// The count as it was before it was told, where it is to be.
     fn add(&mut self, what: &Undelivered) -> Option<Count> {
         let kind = (what.from, what.type_name.clone(), what.reason.clone());
-        if self.kinds.len() >= Self::MOST && !self.kinds.contains_key(&kind) {
-            return None;
+        if !self.kinds.contains_key(&kind) {
+            self.make_room();
+            let kind = Arc::new(kind.clone());
+            self.order.push_back(kind.clone());
+            self.kinds.insert(kind, Count::default());
         }
-        let count = self.kinds.entry(kind).or_default();
+        let count = self.kinds.get_mut(&kind)?;
         let before = count.total;
         count.total = count.total.saturating_add(what.count);
         let now = *count;
@@ -52,6 +59,20 @@ impl Tally {
             count.told = now.total;
             now
         })
+    }
+
+    fn make_room(&mut self) {
+        while self.order.len() >= Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.kinds.remove(&oldest);
+        }
+    }
+
+    /// A worker is gone for good: nothing of its own comes any more.
+    pub(crate) fn forget(&mut self, worker: WorkerId) {
+        self.order.retain(|kind| kind.0 != Some(worker));
+        self.kinds.retain(|kind, _| kind.0 != Some(worker));
     }
 }
 
@@ -78,6 +99,33 @@ mod tests {
             .map(|what| what.count)
             .collect();
         assert_eq!(told, [21_005]);
+    }
+
+    fn of(worker: u64, reason: impl ToString) -> Undelivered {
+        let (from, reason) = (Some(WorkerId(worker)), reason.to_string());
+        Undelivered { from, type_name: "Said".into(), size: 5, count: 1, reason }
+    }
+
+    #[test]
+    fn one_kind_too_many_is_told_and_the_oldest_is_forgotten() {
+        let mut tally = Tally::default();
+        assert!((0..Tally::MOST).all(|reason| tally.count(of(1, reason)).is_some()));
+        assert!(tally.count(of(1, "one more")).is_some());
+        assert!(tally.count(of(1, 1)).is_none(), "the second oldest is known");
+        assert!(tally.count(of(1, 0)).is_some(), "the oldest is new");
+        assert_eq!((tally.kinds.len(), tally.order.len()), (Tally::MOST, Tally::MOST));
+    }
+
+    #[test]
+    fn a_worker_that_is_gone_takes_no_room() {
+        let mut tally = Tally::default();
+        for worker in 1..=2 {
+            assert!(tally.count(of(worker, "nobody listens")).is_some());
+        }
+        tally.forget(WorkerId(1));
+        assert_eq!((tally.kinds.len(), tally.order.len()), (1, 1));
+        assert!(tally.count(of(2, "nobody listens")).is_none(), "the other is still counted");
+        assert!(tally.count(of(1, "nobody listens")).is_some());
     }
 
     #[test]

@@ -12,10 +12,16 @@ use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
 use crate::supervise::pool::stopping::{Course, UNREADY_DRAIN};
 
+/// So many commands may wait, and as many `Stop`s: whoever asks for more does not wait for answers.
+const MOST_OPEN: usize = 1024;
+const TOO_MANY: CommandError = CommandError::TooMany { limit: MOST_OPEN as u64 };
+
 /// The commands without an answer yet.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     open: Vec<Open>,
+    /// Those that wait for the end of all workers, apart: nothing else answers them.
+    stops: Vec<(PeerId, u64)>,
 }
 
 /// One of them.
@@ -33,14 +39,13 @@ enum Awaits {
     Scale { rising: BTreeSet<Slot>, falling: BTreeSet<WorkerId> },
     /// A worker of this slot that is newer than that one.
     Successor { slot: Slot, of: u64 },
-    /// The end of all workers.
-    Stop,
 }
 
 impl Commands {
     /// A director that is gone hears no answers.
     pub(super) fn forget(&mut self, director: PeerId) {
         self.open.retain(|open| open.from != director);
+        self.stops.retain(|(from, _)| *from != director);
     }
 
     /// The answers that are due: `judge` says which, and what they are.
@@ -66,18 +71,13 @@ impl Pool {
             return;
         }
         let awaits = match command {
+            Command::Stop => return self.command_stop(now, from, id),
+            // BEFORE anything changes: what is refused has not been done.
+            Command::Scale { .. } | Command::Restart { .. } if self.commands.open.len() >= MOST_OPEN => {
+                return self.actions.push(Action::Reply { to: from, id, result: Err(TOO_MANY) });
+            }
             Command::Scale { workers } => self.scale(now, workers),
             Command::Restart { slot } => self.restart(now, slot),
-            Command::Stop => {
-                self.stop(now, Verdict::Stopped);
-                match self.course {
-                    Course::Serving | Course::Stopping { .. } => Ok(Awaits::Stop),
-                    Course::Dismissing { .. } | Course::Ended => {
-                        self.actions.push(Action::Reply { to: from, id, result: Ok(()) });
-                        return;
-                    }
-                }
-            }
         };
         match awaits {
             Ok(awaits) => self.commands.open.push(Open { from, id, awaits }),
@@ -85,6 +85,18 @@ impl Pool {
         }
         // What asks for how things are has happened.
         self.settle(|_| None);
+    }
+
+    fn command_stop(&mut self, now: Instant, from: PeerId, id: u64) {
+        self.stop(now, Verdict::Stopped);
+        let result = match self.course {
+            Course::Serving | Course::Stopping { .. } if self.commands.stops.len() < MOST_OPEN => {
+                return self.commands.stops.push((from, id));
+            }
+            Course::Serving | Course::Stopping { .. } => Err(TOO_MANY),
+            Course::Dismissing { .. } | Course::Ended => Ok(()),
+        };
+        self.actions.push(Action::Reply { to: from, id, result });
     }
 
     fn scale(&mut self, now: Instant, to: u16) -> Result<Awaits, CommandError> {
@@ -111,7 +123,7 @@ impl Pool {
                 Awaits::Successor { slot, .. } if slot.0 >= to => {
                     Some(Err(CommandError::NoSuchSlot { slot: *slot, slots: to }))
                 }
-                Awaits::Successor { .. } | Awaits::Scale { .. } | Awaits::Stop => None,
+                Awaits::Successor { .. } | Awaits::Scale { .. } => None,
             });
             // Those that are left may all be ready already.
             self.see_all_ready();
@@ -128,7 +140,7 @@ impl Pool {
                 left.1.append(falling);
                 Some(Err(CommandError::Superseded))
             }
-            Awaits::Successor { .. } | Awaits::Stop => None,
+            Awaits::Successor { .. } => None,
         });
         left
     }
@@ -182,7 +194,6 @@ impl Pool {
                 None
             }
             Awaits::Successor { slot: awaited, of } => (*awaited == slot && worker.0 > *of).then_some(Ok(())),
-            Awaits::Stop => None,
         });
     }
 
@@ -199,24 +210,19 @@ impl Pool {
             Awaits::Successor { slot: awaited, of } => {
                 (failed && *awaited == slot && worker.0 > *of).then(|| Err(why()))
             }
-            Awaits::Stop => None,
         });
     }
 
     /// The cluster stops: nothing else will happen.
     pub(super) fn commands_stop(&mut self) {
-        self.settle(|awaits| match awaits {
-            Awaits::Scale { .. } | Awaits::Successor { .. } => Some(Err(CommandError::Stopping)),
-            Awaits::Stop => None,
-        });
+        self.settle(|_| Some(Err(CommandError::Stopping)));
     }
 
     /// All workers have ended.
     pub(super) fn commands_are_stopped(&mut self) {
-        self.settle(|awaits| match awaits {
-            Awaits::Stop => Some(Ok(())),
-            Awaits::Scale { .. } | Awaits::Successor { .. } => Some(Err(CommandError::Stopping)),
-        });
+        self.commands_stop();
+        let stops = std::mem::take(&mut self.commands.stops);
+        self.actions.extend(stops.into_iter().map(|(to, id)| Action::Reply { to, id, result: Ok(()) }));
     }
 
     /// Answers what `judge` says, and what waits for nothing any more.
@@ -226,7 +232,7 @@ impl Pool {
                 Awaits::Scale { rising, falling } => {
                     (rising.is_empty() && falling.is_empty()).then_some(Ok(()))
                 }
-                Awaits::Successor { .. } | Awaits::Stop => None,
+                Awaits::Successor { .. } => None,
             })
         });
         self.actions.extend(replies);

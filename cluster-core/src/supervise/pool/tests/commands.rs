@@ -197,3 +197,30 @@ fn a_director_that_dies_takes_its_commands_along() {
     bench.command(2, scale(1));
     assert!(bench.replies().is_empty() && bench.resized == [3], "the dead ask for nothing");
 }
+
+#[test]
+fn more_commands_than_may_wait_are_refused_and_change_nothing() {
+    const MOST: u64 = 1024;
+    let too_many = Err(CommandError::TooMany { limit: MOST });
+    let mut bench = directed(1);
+    (0..MOST).for_each(|id| bench.command(id, restart(0)));
+    assert!(bench.replies().is_empty());
+    bench.command(5000, SCALE_TO_3);
+    bench.command(5001, restart(0));
+    assert_eq!(bench.replies(), [(5000, too_many.clone()), (5001, too_many.clone())]);
+    assert!(bench.resized.is_empty());
+
+    // Those that wait for something else make no stop wait.
+    bench.words.clear();
+    bench.command(6000, Command::Stop);
+    assert_eq!(bench.replies().len() as u64, MOST);
+    assert!(bench.replies().iter().all(|(_, result)| *result == Err(CommandError::Stopping)));
+    bench.words.clear();
+    (1..=MOST).for_each(|more| bench.command(6000 + more, Command::Stop));
+    assert_eq!(bench.replies(), [(6000 + MOST, too_many)]);
+    bench.words.clear();
+    let workers: Vec<_> =
+        bench.living().into_iter().filter(|peer| matches!(peer, PeerId::Worker(_))).collect();
+    workers.into_iter().for_each(|worker| bench.exit(worker, 0));
+    assert_eq!(bench.replies(), (6000..6000 + MOST).map(|id| (id, Ok(()))).collect::<Vec<_>>());
+}
