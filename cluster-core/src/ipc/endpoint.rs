@@ -455,7 +455,7 @@ impl Inner {
                 // NOT in one expression: the outbox must be free while the user's own Deserialize runs.
                 let complete = self.outbox().reply(head.correlation);
                 if let Some(complete) = complete {
-                    complete(body.map_or_else(|| Reply::Refusal(unreadable()), Reply::Answer));
+                    complete(Reply::Answer { name: frame.name, fingerprint: head.fingerprint, body });
                 }
                 self.inbox.took(frame);
             }
@@ -496,10 +496,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-fn unreadable() -> Refusal {
-    Refusal::Unreadable("its parcel could not be opened".to_owned())
 }
 
 /// Writes without waiting. A primary that is gone takes nothing; the reading task sees that it is.

@@ -26,8 +26,12 @@ pub(crate) struct Prepared {
 
 /// What becomes of a question.
 pub(crate) enum Reply<'a> {
-    /// The answer's body.
-    Answer(&'a [u8]),
+    /// `name` and `fingerprint` are its type's; `body` is None where its parcel could not be opened.
+    Answer {
+        name: &'a [u8],
+        fingerprint: u64,
+        body: Option<&'a [u8]>,
+    },
     Refusal(Refusal),
 }
 
