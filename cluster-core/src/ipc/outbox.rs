@@ -193,11 +193,6 @@ impl Outbox {
         self.backlog.is_empty()
     }
 
-    /// How many bytes wait for the socket.
-    pub(crate) fn waiting(&self) -> usize {
-        self.backlog.len()
-    }
-
     /// Whether nothing waits for the socket, or nothing ever will be written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.gone || self.backlog.is_empty()
