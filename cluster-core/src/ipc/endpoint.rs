@@ -22,7 +22,7 @@ use crate::ipc::outbox::{Admitted, Awaits, Outbox, Prepared, Reply};
 use crate::ipc::tally::Tally;
 use crate::sys::parcel::Parcel;
 use crate::sys::readiness;
-use crate::sys::stream::{self, Reader};
+use crate::sys::stream::{self, Reader, Received};
 
 /// A process's side of the message path. Cheap to clone.
 #[derive(Clone)]
@@ -61,6 +61,29 @@ enum Way {
 
 /// How long to leave a socket alone that has room and takes nothing.
 const REFUSED: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// How writing what waits has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    All,
+    /// There is no more room.
+    Full,
+    /// Not for want of room: too many descriptors are on their way (unix(7), ETOOMANYREFS), or there is no
+    /// memory.
+    Refused,
+    /// Nobody will read it.
+    Gone,
+}
+
+impl Written {
+    fn after(err: Errno) -> Self {
+        match err {
+            Errno::EAGAIN => Written::Full,
+            Errno::EPIPE | Errno::ECONNRESET => Written::Gone,
+            _ => Written::Refused,
+        }
+    }
+}
 
 /// Why reading has ended.
 enum End {
@@ -237,16 +260,20 @@ impl Endpoint {
     async fn write(self, socket: Arc<OwnedFd>) {
         loop {
             self.inner.stalled.notified().await;
-            let mut before = usize::MAX;
-            while !self.inner.write(&mut self.outbox()) {
-                let waiting = self.outbox().waiting();
-                if waiting == before {
-                    // Not for want of room: too many descriptors are on their way (unix(7), ETOOMANYREFS).
-                    tokio::time::sleep(REFUSED).await;
-                }
-                before = waiting;
-                if readiness::writable(socket.as_fd()).await.is_err() {
-                    return;
+            loop {
+                let written = self.inner.write(&mut self.outbox());
+                match written {
+                    Written::All => break,
+                    Written::Full => {
+                        if readiness::writable(socket.as_fd()).await.is_err() {
+                            // This process may open no more descriptors, and waiting takes one.
+                            tokio::time::sleep(REFUSED).await;
+                        }
+                    }
+                    // The socket has room, and does not say when it will take this.
+                    Written::Refused => tokio::time::sleep(REFUSED).await,
+                    // The reading task sees it too, and tells all who wait.
+                    Written::Gone => return,
                 }
             }
             self.inner.flushed.notify_waiters();
@@ -324,7 +351,8 @@ impl Echo {
 struct Hearing {
     collector: Collector,
     reader: Reader,
-    parcels: VecDeque<OwnedFd>,
+    /// None for one that was lost.
+    parcels: VecDeque<Option<OwnedFd>>,
 }
 
 impl Hearing {
@@ -337,16 +365,20 @@ impl Hearing {
     ) -> Result<Option<(usize, bool)>, End> {
         let spare = self.collector.spare();
         let (room, mut fds) = (spare.len(), Vec::new());
-        let len = match self.reader.read(socket, spare, &mut fds) {
-            Ok(0) => return Err(End::Gone),
-            Ok(len) => len,
+        let Received { len, lost } = match self.reader.read(socket, spare, &mut fds) {
+            Ok(Received { len: 0, .. }) => return Err(End::Gone),
+            Ok(received) => received,
             Err(Errno::EAGAIN) => return Ok(None),
             Err(err) => return Err(End::Garbled(format!("reading failed: {err}"))),
         };
         self.collector.filled(len);
         // A read ends where descriptors come, though there is more; else a short one has emptied the socket.
-        let more = len == room || !fds.is_empty();
-        self.parcels.extend(fds);
+        let more = len == room || !fds.is_empty() || lost;
+        self.parcels.extend(fds.into_iter().map(Some));
+        if lost {
+            // One: each frame with a parcel is written by itself, and a read brings the descriptors of one write.
+            self.parcels.push_back(None);
+        }
         self.treat(endpoint).map_err(End::Garbled)?;
         Ok(Some((len, more)))
     }
@@ -362,7 +394,7 @@ impl Hearing {
                 // One that is not what it should be spoils this message, and nothing else. One that is too long
                 // is not even mapped: a file with nothing in it would fill our memory.
                 let len = frame.parcel_len().filter(|len| *len <= codec::MAX_MESSAGE as u64);
-                Body::Parcel(len.and_then(|len| Parcel::open(fd.as_fd(), len).ok()))
+                Body::Parcel(fd.zip(len).and_then(|(fd, len)| Parcel::open(fd.as_fd(), len).ok()))
             } else {
                 Body::Inline(frame.body)
             };
@@ -379,7 +411,7 @@ impl Hearing {
 /// The body of a frame, wherever it is.
 enum Body<'a> {
     Inline(&'a [u8]),
-    /// None where it could not be opened.
+    /// None where it could not be opened, or was lost on the way.
     Parcel(Option<Parcel>),
 }
 
@@ -438,11 +470,17 @@ impl Inner {
         self.put(&bytes);
     }
 
-    fn write(&self, outbox: &mut Outbox) -> bool {
-        match &self.way {
-            Way::Socket(socket) => outbox.write(&mut |bytes, parcel| write(socket, bytes, parcel)),
-            Way::Memory(_) => true,
-        }
+    fn write(&self, outbox: &mut Outbox) -> Written {
+        let Way::Socket(socket) = &self.way else { return Written::All };
+        let mut short = Written::Full;
+        let all = outbox.write(&mut |bytes, parcel| {
+            let fd = parcel.map(|parcel| parcel.as_fd());
+            stream::write(socket.as_fd(), bytes, fd).unwrap_or_else(|err| {
+                short = Written::after(err);
+                0
+            })
+        });
+        if all { Written::All } else { short }
     }
 
     /// One frame of the exchange's.
@@ -455,7 +493,7 @@ impl Inner {
                 // NOT in one expression: the outbox must be free while the user's own Deserialize runs.
                 let complete = self.outbox().reply(head.correlation);
                 if let Some(complete) = complete {
-                    complete(body.map_or_else(|| Reply::Refusal(unreadable()), Reply::Answer));
+                    complete(Reply::Answer { name: frame.name, fingerprint: head.fingerprint, body });
                 }
                 self.inbox.took(frame);
             }
@@ -498,11 +536,7 @@ impl Inner {
     }
 }
 
-fn unreadable() -> Refusal {
-    Refusal::Unreadable("its parcel could not be opened".to_owned())
-}
-
-/// Writes without waiting. A primary that is gone takes nothing; the reading task sees that it is.
+/// Writes without waiting: how much was taken. Why not all of it was, the writing task finds out.
 fn write(socket: &OwnedFd, bytes: &[u8], parcel: Option<&SharedParcel>) -> usize {
     stream::write(socket.as_fd(), bytes, parcel.map(|parcel| parcel.as_fd())).unwrap_or(0)
 }
@@ -510,4 +544,109 @@ fn write(socket: &OwnedFd, bytes: &[u8], parcel: Option<&SharedParcel>) -> usize
 /// What a frame weighs in its sender's window.
 pub(crate) fn weight_of(frame: &Frame<'_>) -> Weight {
     Weight::of(frame.bytes.len(), if frame.head.parcel { frame.parcel_len() } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::id::WorkerId;
+    use crate::sys::{channel, parcel};
+
+    const ME: PeerId = PeerId::Worker(WorkerId(1));
+
+    /// An endpoint, its reading side, and the primary's end of its socket.
+    fn connected() -> (Endpoint, Arc<OwnedFd>, Hearing, OwnedFd) {
+        let (mine, primary) = channel::stream_pair().unwrap();
+        let endpoint = Endpoint::new(ME, true, 1, mine, TaskTracker::new());
+        let Way::Socket(socket) = &endpoint.inner.way else { unreachable!("it was made with one") };
+        let socket = socket.clone();
+        let hearing =
+            Hearing { collector: Collector::default(), reader: Reader::new(), parcels: VecDeque::new() };
+        (endpoint, socket, hearing, primary)
+    }
+
+    /// A frame of type `name` with a parcel of `len` bytes.
+    fn send_parcel(socket: &OwnedFd, name: &str, len: usize) {
+        let mut file = parcel::create().unwrap();
+        file.write_all(&vec![1; len]).unwrap();
+        let fd = parcel::seal(file).unwrap();
+        let mut head = Head::system(Kind::Message, Address::Director, ME.into());
+        head.parcel = true;
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, &head, name.as_bytes(), &(len as u64).to_le_bytes());
+        assert_eq!(stream::write(socket.as_fd(), &bytes, Some(fd.as_fd())), Ok(bytes.len()));
+    }
+
+    /// More than a socket takes.
+    fn send_much(endpoint: &Endpoint) {
+        for _ in 0..20_000 {
+            endpoint.refuse(Address::Director, 1, Refusal::NoHandler);
+        }
+    }
+
+    /// What the primary is told of messages that came to nothing: their types and why.
+    fn reported(primary: &OwnedFd) -> Vec<(String, String)> {
+        let (mut buf, mut fds) = (vec![0; 1 << 16], Vec::new());
+        let len = Reader::new().read(primary.as_fd(), &mut buf, &mut fds).map_or(0, |received| received.len);
+        let (mut at, mut told) = (0, Vec::new());
+        while let Some(frame) = frame::read(&buf[at..len]).unwrap() {
+            at += frame.bytes.len();
+            if frame.head.kind == Kind::Report {
+                let what: Undelivered = codec::decode(frame.body).unwrap();
+                told.push((what.type_name, what.reason));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn a_parcel_that_is_lost_costs_its_own_message_and_no_other() {
+        let (endpoint, socket, mut hearing, primary) = connected();
+        send_parcel(&primary, "First", 10);
+        send_parcel(&primary, "Lost", 20);
+        send_parcel(&primary, "Last", 30);
+        for reader in [Reader::new(), Reader::without_room(), Reader::new()] {
+            hearing.reader = reader;
+            let read = hearing.read(&endpoint, socket.as_fd());
+            assert!(matches!(read, Ok(Some((_, true)))), "there may be more behind a descriptor");
+        }
+        endpoint.inner.write(&mut endpoint.outbox());
+        // Those that are whole wait for a handler.
+        let lost = ("Lost".to_owned(), "its parcel could not be opened".to_owned());
+        assert_eq!(reported(&primary), [lost]);
+        assert!(hearing.parcels.is_empty() && hearing.collector.bytes().is_empty());
+    }
+
+    #[test]
+    fn writing_ends_as_the_socket_says() {
+        let (endpoint, _socket, _hearing, primary) = connected();
+        send_much(&endpoint);
+        assert_eq!(endpoint.inner.write(&mut endpoint.outbox()), Written::Full);
+        drop(primary);
+        assert_eq!(endpoint.inner.write(&mut endpoint.outbox()), Written::Gone);
+        assert_eq!(Written::after(Errno::ETOOMANYREFS), Written::Refused);
+        assert_eq!(Written::after(Errno::ENOBUFS), Written::Refused);
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_when_there_is_room_and_ends_with_the_primary() {
+        let (endpoint, _socket, _hearing, primary) = connected();
+        endpoint.start(|| unreachable!("nothing is garbled")).unwrap();
+        send_much(&endpoint);
+        assert!(!endpoint.outbox().is_flushed());
+        let (mut buf, mut fds) = (vec![0; 1 << 16], Vec::new());
+        let patience = std::time::Duration::from_secs(20);
+        let all = async {
+            while !endpoint.outbox().is_flushed() {
+                let _ = Reader::new().read(primary.as_fd(), &mut buf, &mut fds);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(patience, all).await.expect("what is read makes room for more");
+        send_much(&endpoint);
+        drop(primary);
+        tokio::time::timeout(patience, endpoint.flush()).await.expect("nobody waits for who is gone");
+    }
 }

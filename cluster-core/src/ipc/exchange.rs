@@ -20,8 +20,8 @@ use crate::ipc::frame::Collector;
 use crate::ipc::notice::Undelivered;
 use crate::ipc::router::{Fault, Found, Router};
 use crate::ipc::tally::Tally;
-use crate::sys::readiness;
-use crate::sys::stream::{self, Reader};
+use crate::sys::stream::{self, Reader, Received};
+use crate::sys::{parcel, readiness};
 
 /// Nothing more of a process is read while so much waits for its own socket.
 const CHOKE_OF_ONE: usize = 8 << 20;
@@ -31,6 +31,8 @@ const PARCELS_PART: usize = 4;
 const END_LINGERS: Duration = Duration::from_secs(1);
 /// The director is told no more events while so much waits for it.
 const MOST_FOR_DIRECTOR: usize = 8 << 20;
+/// How long to wait for somebody to close a descriptor.
+const NO_DESCRIPTORS: Duration = Duration::from_millis(10);
 /// How much a process that has ended may have left in its socket: a grandchild may write on and on.
 const LAST_BYTES: usize = 8 << 20;
 
@@ -58,6 +60,7 @@ struct Hub {
     router: Router,
     lines: BTreeMap<PeerId, Line>,
     reader: Reader,
+    stand_in: StandIn,
     tally: Tally,
 }
 
@@ -73,9 +76,40 @@ struct Line {
     sound: bool,
 }
 
+/// Takes the place of a parcel whose descriptor was lost because this process may open no more: its receiver
+/// cannot open it, and reports the message. Kept ready, because then it could not be made.
+struct StandIn(Option<OwnedFd>);
+
+impl StandIn {
+    fn new() -> Self {
+        let mut it = Self(None);
+        it.renew();
+        it
+    }
+
+    /// Makes another where the last one is used. Answers whether there is reason to wait for it: none where
+    /// there can be none at all.
+    fn renew(&mut self) -> bool {
+        if self.0.is_some() {
+            return true;
+        }
+        match parcel::create() {
+            // Never sealed: nobody takes it for a parcel.
+            Ok(file) => self.0 = Some(file.into()),
+            Err(err) => {
+                let full = [Errno::EMFILE, Errno::ENFILE].map(|errno| Some(errno as i32));
+                return !full.contains(&err.raw_os_error());
+            }
+        }
+        true
+    }
+}
+
 /// How one look at a socket ended.
 enum Read {
     Some(Vec<Word>, Rest),
+    /// Not now: there is no descriptor left, not even to stand in for a parcel that would be lost.
+    Later,
     Nothing,
     End,
     /// The end, in the midst of a frame.
@@ -105,7 +139,13 @@ impl Exchange {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         let mut router = Router::new(director, slots);
         router.most_parcels = usize::try_from(descriptors).unwrap_or(usize::MAX) / PARCELS_PART;
-        let hub = Hub { router, lines: BTreeMap::new(), reader: Reader::new(), tally: Tally::default() };
+        let hub = Hub {
+            router,
+            lines: BTreeMap::new(),
+            reader: Reader::new(),
+            stand_in: StandIn::new(),
+            tally: Tally::default(),
+        };
         Self { hub: Arc::new(Mutex::new(hub)), words, eased: Arc::new(Notify::new()) }
     }
 
@@ -137,13 +177,18 @@ impl Exchange {
         let mut words = Vec::new();
         let mut left = LAST_BYTES;
         while left > 0 {
+            // There is no later.
+            let _ = hub.stand_in.renew();
             match hub.read(peer, &mut left) {
                 Read::Some(more, _) => words.extend(more),
-                Read::Nothing | Read::End | Read::Cut => break,
+                Read::Later | Read::Nothing | Read::End | Read::Cut => break,
             }
         }
         let lost = hub.with_router(|router, sink| router.leave(peer, sink));
         words.extend(hub.count(lost));
+        if let PeerId::Worker(worker) = peer {
+            hub.tally.forget(worker);
+        }
         if let Some(line) = hub.lines.remove(&peer) {
             // Its tasks see that it is gone.
             line.stalled.notify_one();
@@ -200,8 +245,12 @@ impl Exchange {
         loop {
             self.wait_until_eased(peer).await;
             let Ok(mut ready) = socket.readable().await else { return };
-            let read = self.lock().read(peer, &mut usize::MAX.clone());
+            let read = self.lock().read_prepared(peer);
             match read {
+                Read::Later => {
+                    drop(ready);
+                    tokio::time::sleep(NO_DESCRIPTORS).await;
+                }
                 Read::Some(words, rest) => {
                     if rest == Rest::None {
                         // No look at an empty socket: it would keep whoever was written to from the processor.
@@ -260,7 +309,8 @@ impl Exchange {
                     Written::Some => tokio::task::yield_now().await,
                     Written::Full => {
                         if readiness::writable(socket.get_ref().as_fd()).await.is_err() {
-                            return;
+                            // Waiting takes a descriptor.
+                            tokio::time::sleep(NO_DESCRIPTORS).await;
                         }
                     }
                     // Not the socket's: too many descriptors are on their way (unix(7), ETOOMANYREFS).
@@ -302,20 +352,34 @@ impl Hub {
         })
     }
 
+    /// Reads once from a process, unless a parcel could come to nothing unseen.
+    fn read_prepared(&mut self, peer: PeerId) -> Read {
+        if self.stand_in.renew() { self.read(peer, &mut usize::MAX.clone()) } else { Read::Later }
+    }
+
     /// Reads once from a process and routes what came; counts the bytes down from `left`.
     fn read(&mut self, peer: PeerId, left: &mut usize) -> Read {
         let Some(line) = self.lines.get_mut(&peer).filter(|line| line.sound) else { return Read::End };
         let mut fds = Vec::new();
         let socket = line.socket.clone();
         let read = self.reader.read(socket.get_ref().as_fd(), line.collector.spare(), &mut fds);
-        let descriptors = !fds.is_empty();
+        let descriptors = !fds.is_empty() || matches!(read, Ok(Received { lost: true, .. }));
         line.parcels.extend(fds);
         let rest = match read {
-            Ok(0) => {
+            Ok(Received { len: 0, .. }) => {
                 line.sound = false;
                 return if line.collector.bytes().is_empty() { Read::End } else { Read::Cut };
             }
-            Ok(len) => {
+            Ok(Received { len, lost }) => {
+                if lost {
+                    // One: each frame with a parcel is written by itself, and a read brings the descriptors of
+                    // one write.
+                    let Some(stand_in) = self.stand_in.0.take() else {
+                        return self
+                            .distrust(peer, "there is no descriptor left for what it sent".to_owned());
+                    };
+                    line.parcels.push_back(stand_in);
+                }
                 *left = left.saturating_sub(len);
                 line.collector.filled(len);
                 Rest::after(len, descriptors)
@@ -392,5 +456,68 @@ impl Hub {
             }
         }
         Written::Some
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::id::{Slot, WorkerId};
+    use crate::ipc::frame::{self, Head, Kind};
+    use crate::sys::channel::stream_pair;
+    use crate::sys::parcel::Parcel;
+
+    const FROM: PeerId = PeerId::Worker(WorkerId(1));
+    const TO: PeerId = PeerId::Worker(WorkerId(2));
+
+    /// Sends a message with a parcel of `len` bytes.
+    fn send_parcel(socket: &OwnedFd, len: u64) {
+        let mut file = parcel::create().unwrap();
+        file.write_all(&vec![1; len as usize]).unwrap();
+        let fd = parcel::seal(file).unwrap();
+        let mut bytes = Vec::new();
+        let head = Head { parcel: true, ..Head::system(Kind::Message, FROM.into(), TO.into()) };
+        frame::write(&mut bytes, &head, b"Large", &len.to_le_bytes());
+        assert_eq!(stream::write(socket.as_fd(), &bytes, Some(fd.as_fd())), Ok(bytes.len()));
+    }
+
+    /// Which of the parcels that have come can be opened.
+    fn opened(socket: &OwnedFd) -> Vec<bool> {
+        let (mut buf, mut fds, mut bytes) = (vec![0; 1 << 16], Vec::new(), Vec::new());
+        while let Ok(received) = Reader::new().read(socket.as_fd(), &mut buf, &mut fds) {
+            bytes.extend_from_slice(&buf[..received.len]);
+        }
+        let (mut at, mut opened, mut fds) = (0, Vec::new(), fds.into_iter());
+        while let Some(frame) = frame::read(&bytes[at..]).unwrap() {
+            at += frame.bytes.len();
+            if frame.head.parcel {
+                let (fd, len) = (fds.next().unwrap(), frame.parcel_len().unwrap());
+                opened.push(Parcel::open(fd.as_fd(), len).is_ok());
+            }
+        }
+        opened
+    }
+
+    #[tokio::test]
+    async fn a_parcel_that_is_lost_is_no_fault_of_its_sender() {
+        let (words, _told) = mpsc::channel(8);
+        let exchange = Exchange::new(false, 2, words);
+        let (from, to) = (stream_pair().unwrap(), stream_pair().unwrap());
+        exchange.join(FROM, Seat::Slot(Slot(0)), from.0).unwrap();
+        exchange.join(TO, Seat::Slot(Slot(1)), to.0).unwrap();
+        for len in [10, 20, 30] {
+            send_parcel(&from.1, len);
+        }
+        // No task has its turn: this one does not wait.
+        let mut hub = exchange.lock();
+        for reader in [Reader::new(), Reader::without_room(), Reader::new()] {
+            hub.reader = reader;
+            let Read::Some(words, _) = hub.read_prepared(FROM) else { panic!("there was nothing") };
+            assert!(words.is_empty(), "{words:?}");
+        }
+        assert!(matches!(hub.write(TO), Written::All));
+        assert_eq!(opened(&to.1), [true, false, true]);
     }
 }

@@ -26,8 +26,12 @@ pub(crate) struct Prepared {
 
 /// What becomes of a question.
 pub(crate) enum Reply<'a> {
-    /// The answer's body.
-    Answer(&'a [u8]),
+    /// `name` and `fingerprint` are its type's; `body` is None where its parcel could not be opened.
+    Answer {
+        name: &'a [u8],
+        fingerprint: u64,
+        body: Option<&'a [u8]>,
+    },
     Refusal(Refusal),
 }
 
@@ -187,11 +191,6 @@ impl Outbox {
             self.wake();
         }
         self.backlog.is_empty()
-    }
-
-    /// How many bytes wait for the socket.
-    pub(crate) fn waiting(&self) -> usize {
-        self.backlog.len()
     }
 
     /// Whether nothing waits for the socket, or nothing ever will be written.

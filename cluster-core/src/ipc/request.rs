@@ -18,7 +18,7 @@ use crate::ipc::error::{AskError, SendError};
 use crate::ipc::frame::{Address, Kind};
 use crate::ipc::inbox::{Answerer, Asked};
 use crate::ipc::message::{Ask, Message};
-use crate::ipc::notice::Refusal;
+use crate::ipc::notice::{Refusal, printable};
 use crate::ipc::outbox::{Awaits, Reply};
 use crate::ipc::prepare::prepare;
 use crate::ipc::sending::{Awaited, Course, Sending};
@@ -135,11 +135,7 @@ impl<A: Message> Asking<A> {
 fn read<A: Message>(to: Address, reply: Reply<'_>) -> Result<A, AskError> {
     let unreadable = |why: String| AskError::Unreadable(format!("the answer of {to} cannot be read: {why}"));
     match reply {
-        // The type's own Deserialize runs here, and it is the user's.
-        Reply::Answer(body) => match catch_unwind(|| codec::decode_message(body)) {
-            Ok(decoded) => decoded.map_err(|err| unreadable(err.to_string())),
-            Err(_) => Err(unreadable("its Deserialize panicked".to_owned())),
-        },
+        Reply::Answer { name, fingerprint, body } => decode(name, fingerprint, body).map_err(unreadable),
         Reply::Refusal(Refusal::Failed(why)) => Err(AskError::Refused(why)),
         Reply::Refusal(Refusal::NoHandler) => {
             Err(AskError::NoHandler { to: to.to_string(), type_name: String::new() })
@@ -148,6 +144,28 @@ fn read<A: Message>(to: Address, reply: Reply<'_>) -> Result<A, AskError> {
         Reply::Refusal(Refusal::Unreadable(why)) => {
             Err(AskError::Unreadable(format!("{to} cannot read the question: {why}")))
         }
+    }
+}
+
+/// Decodes an answer, or says why not.
+fn decode<A: Message>(name: &[u8], fingerprint: u64, body: Option<&[u8]>) -> Result<A, String> {
+    let key = shape::key_of::<A>().map_err(|err| err.to_string())?;
+    if key.name.as_bytes() != name {
+        // For people: another process has written it.
+        let other = printable(&String::from_utf8_lossy(name));
+        return Err(format!("it answered with another type, {other} where {} was asked for", key.name));
+    }
+    if key.fingerprint != fingerprint {
+        return Err(format!(
+            "it answered with another type, whose name is {} too and whose fields are others",
+            key.name
+        ));
+    }
+    let body = body.ok_or("its parcel could not be opened")?;
+    // The type's own Deserialize runs here, and it is the user's.
+    match catch_unwind(|| codec::decode_message(body)) {
+        Ok(decoded) => decoded.map_err(|err| err.to_string()),
+        Err(_) => Err("its Deserialize panicked".to_owned()),
     }
 }
 
@@ -264,5 +282,54 @@ where
             }
             drop(ticket);
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Level(u32);
+
+    /// Types of other programs, or of another build.
+    mod other {
+        use super::*;
+
+        #[derive(Serialize, Deserialize)]
+        pub(super) struct Level {
+            pub(super) of: u32,
+        }
+        #[derive(Serialize, Deserialize)]
+        pub(super) struct Depth(pub(super) u32);
+    }
+
+    /// What an asker who wants a `Level` gets for this answer.
+    fn answered<T: Message>(answer: &T, whole: bool) -> Result<Level, String> {
+        let key = shape::key_of::<T>().unwrap();
+        let mut body = Vec::new();
+        codec::encode_message(answer, &mut body).unwrap();
+        let (name, body) = (key.name.as_bytes(), whole.then_some(body.as_slice()));
+        let reply = Reply::Answer { name, fingerprint: key.fingerprint, body };
+        read(Address::Director, reply).map_err(|err| match err {
+            AskError::Unreadable(why) => why,
+            err => panic!("{err}"),
+        })
+    }
+
+    #[test]
+    fn an_answer_is_decoded_only_where_its_type_is_the_one_asked_for() {
+        const WHY: &str = "the answer of the director cannot be read: ";
+        assert_eq!(answered(&Level(7), true), Ok(Level(7)));
+        // The same bytes, which would decode.
+        let err = answered(&other::Depth(7), true).unwrap_err();
+        assert_eq!(err, format!("{WHY}it answered with another type, Depth where Level was asked for"));
+        let err = answered(&other::Level { of: 7 }, true).unwrap_err();
+        let same_name = "it answered with another type, whose name is Level too and whose fields are others";
+        assert_eq!(err, format!("{WHY}{same_name}"));
+        let err = answered(&Level(7), false).unwrap_err();
+        assert_eq!(err, format!("{WHY}its parcel could not be opened"));
     }
 }

@@ -125,6 +125,7 @@ impl Router {
     }
 
     /// Bytes that wait for sockets, or for seats to be taken.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
