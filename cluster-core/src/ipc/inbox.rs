@@ -1,5 +1,5 @@
 //! What a process hears: which handlers there are, and what becomes of what nobody handles yet.
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -10,18 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::ipc::endpoint::{Endpoint, Inner, weight_of};
 use crate::ipc::frame::{Address, Frame};
-use crate::ipc::notice::{Refusal, Undelivered};
-use crate::ipc::router::worker_of;
+use crate::ipc::listeners::{Course, HandedOver, Listeners, Waiting, undelivered};
+use crate::ipc::notice::Refusal;
 use crate::ipc::shape::Key;
 use crate::ipc::ticket::{Ledger, Ticket};
-
-/// Messages of one type that are kept for its first handler.
-const EARLY_MESSAGES: usize = 1024;
-const EARLY_BYTES: usize = 1 << 20;
-/// Why a message of a known name is not decoded.
-const OTHER_LAYOUT: &str = "its fields are others here than where it was sent";
-/// Types of which messages are kept.
-const EARLY_TYPES: usize = 64;
 
 /// Takes messages of one type, encoded.
 pub(crate) trait Receiver: Send + Sync {
@@ -70,36 +62,15 @@ pub(crate) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    /// By the fingerprint of their type; few have the same.
-    receivers: BTreeMap<u64, Vec<Type>>,
+    listeners: Listeners,
     answerers: BTreeMap<u64, Vec<Asks>>,
-    early: HashMap<String, Early>,
     /// No stream begins any more: it would never end.
     streams_closed: bool,
     runtime: Runtime,
 }
 
-/// A type of message and who receives it.
-struct Type {
-    key: &'static Key,
-    receivers: Arc<Vec<Arc<dyn Receiver>>>,
-}
-
 /// A type of question and who answers it.
 type Asks = (&'static Key, Arc<dyn Answerer>);
-
-/// Messages without a handler yet.
-#[derive(Default)]
-struct Early {
-    messages: VecDeque<Kept>,
-    bytes: usize,
-}
-
-struct Kept {
-    from: Address,
-    fingerprint: u64,
-    body: Vec<u8>,
-}
 
 /// Where handlers run: known once the process has a runtime.
 enum Runtime {
@@ -111,14 +82,6 @@ impl Default for Runtime {
     fn default() -> Self {
         Runtime::NotYet(Vec::new())
     }
-}
-
-/// Who gets a message.
-enum Takers {
-    These(Arc<Vec<Arc<dyn Receiver>>>),
-    NobodyYet,
-    /// The name is known, and means something else here.
-    OtherLayout,
 }
 
 impl Inbox {
@@ -154,29 +117,46 @@ impl Inbox {
 
     // ----- who listens
 
-    /// Adds a receiver; the first of its type gets what has been kept.
+    /// Adds a receiver; the first of its type gets what has been kept, before anything else.
     pub(crate) fn listen(&self, endpoint: &Endpoint, key: &'static Key, receiver: Arc<dyn Receiver>) {
-        let mut state = self.lock();
-        if state.streams_closed && receiver.is_stream() {
-            return;
-        }
-        let types = state.receivers.entry(key.fingerprint).or_default();
-        if let Some(known) = types.iter_mut().find(|known| known.key.name == key.name) {
-            Arc::make_mut(&mut known.receivers).push(receiver);
-            return;
-        }
-        types.push(Type { key, receivers: Arc::new(vec![receiver.clone()]) });
-        let kept = state.early.remove(&key.name).unwrap_or_default();
-        let (ours, others): (Vec<_>, Vec<_>) =
-            kept.messages.into_iter().partition(|kept| kept.fingerprint == key.fingerprint);
-        for Kept { from, body, .. } in ours {
-            // What is kept has no sender who waits for it any more. Under the lock: what comes now comes after.
-            if let Err(reason) = receiver.deliver(from, &body, Ticket::none()) {
-                endpoint.report(undelivered(from, &key.name, body.len() as u64, reason));
+        let (begins, lost) = {
+            let mut state = self.lock();
+            if state.streams_closed && receiver.is_stream() {
+                return;
             }
+            state.listeners.listen(key, receiver)
+        };
+        lost.into_iter().for_each(|what| endpoint.report(what));
+        if begins {
+            self.hand_over(endpoint, key);
         }
-        for Kept { from, body, .. } in others {
-            endpoint.report(undelivered(from, &key.name, body.len() as u64, OTHER_LAYOUT.to_owned()));
+    }
+
+    /// Without the lock: the type's Deserialize, which is the user's, may use this inbox.
+    fn hand_over(&self, endpoint: &Endpoint, key: &'static Key) {
+        // A drain waits for it.
+        let _at_work = self.tasks.token();
+        loop {
+            // By itself: the lock is not held for the body.
+            let next = self.lock().listeners.next_waiting(key);
+            let Some(next) = next else { return };
+            let Waiting { kept, receivers, ticket } = match next {
+                HandedOver::To(waiting) => waiting,
+                HandedOver::Lost(what) => {
+                    endpoint.report(what);
+                    continue;
+                }
+            };
+            match self.deliver(kept.from, &kept.body, &receivers, ticket) {
+                Ok(true) => {}
+                // They have closed meanwhile: it is looked at again.
+                Ok(false) => {
+                    self.lock().listeners.wait_first(key, Waiting { kept, receivers, ticket: Ticket::none() })
+                }
+                Err(reason) => {
+                    endpoint.report(undelivered(kept.from, &key.name, kept.body.len() as u64, reason));
+                }
+            }
         }
     }
 
@@ -192,18 +172,13 @@ impl Inbox {
     pub(crate) fn close_streams(&self) {
         let mut state = self.lock();
         state.streams_closed = true;
-        for known in state.receivers.values_mut().flatten() {
-            Arc::make_mut(&mut known.receivers).retain(|receiver| !receiver.is_stream());
-        }
+        state.listeners.close_streams();
     }
 
     /// Resolves when handlers have done with all that has come until now.
     pub(crate) fn handled(&self) -> impl Future<Output = ()> + Send + use<> {
         let (mark, mut marks) = mpsc::channel(1);
-        let state = self.lock();
-        for receiver in state.receivers.values().flatten().flat_map(|known| known.receivers.iter()) {
-            receiver.mark(mark.clone());
-        }
+        self.lock().listeners.mark(&mark);
         async move {
             drop(mark);
             marks.recv().await;
@@ -220,11 +195,9 @@ impl Inbox {
     /// A message; without a body its parcel could not be opened.
     pub(crate) fn message(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: Option<&[u8]>) {
         let ticket = self.ledger.ticket(frame.head.from, frame.head.to, weight_of(frame));
-        let outcome = match (self.takers(frame), body) {
-            (_, None) => Err("its parcel could not be opened".to_owned()),
-            (Takers::These(receivers), Some(body)) => self.deliver(frame, &receivers, body, ticket),
-            (Takers::NobodyYet, Some(body)) => self.keep(frame, body),
-            (Takers::OtherLayout, Some(_)) => Err(OTHER_LAYOUT.to_owned()),
+        let outcome = match body {
+            None => Err("its parcel could not be opened".to_owned()),
+            Some(body) => self.place(frame, body, ticket),
         };
         if let Err(reason) = outcome {
             let name = String::from_utf8_lossy(frame.name);
@@ -232,66 +205,51 @@ impl Inbox {
         }
     }
 
-    fn takers(&self, frame: &Frame<'_>) -> Takers {
-        let state = self.lock();
-        let same_layout = state.receivers.get(&frame.head.fingerprint);
-        let known =
-            same_layout.and_then(|types| types.iter().find(|known| known.key.name.as_bytes() == frame.name));
-        if let Some(known) = known {
-            return Takers::These(known.receivers.clone());
+    fn place(&self, frame: &Frame<'_>, body: &[u8], mut ticket: Ticket) -> Result<(), String> {
+        // Again where those it was for have closed meanwhile.
+        loop {
+            // By itself: the lock is not held for the match.
+            let course = self.lock().listeners.admit(frame, body, &mut ticket)?;
+            match course {
+                Course::Waits => return Ok(()),
+                Course::Deliver(receivers) => {
+                    if self.deliver(frame.head.from, body, &receivers, std::mem::take(&mut ticket))? {
+                        return Ok(());
+                    }
+                }
+            }
         }
-        let has_name = |types: &Vec<Type>| types.iter().any(|known| known.key.name.as_bytes() == frame.name);
-        if state.receivers.values().any(has_name) { Takers::OtherLayout } else { Takers::NobodyYet }
     }
 
+    /// Whether anybody has taken it.
     fn deliver(
         &self,
-        frame: &Frame<'_>,
-        receivers: &[Arc<dyn Receiver>],
+        from: Address,
         body: &[u8],
-        ticket: Ticket,
-    ) -> Result<(), String> {
-        let mut closed = false;
-        let (mut ticket, mut left) = (ticket, receivers.len());
+        receivers: &[Arc<dyn Receiver>],
+        mut ticket: Ticket,
+    ) -> Result<bool, String> {
+        let (mut taken, mut left) = (false, receivers.len());
         for receiver in receivers {
             left -= 1;
+            if receiver.is_closed() {
+                continue;
+            }
             let own = if left == 0 { std::mem::take(&mut ticket) } else { ticket.share() };
             // The type's own Deserialize runs here, and it is the user's.
-            let delivered = catch_unwind(AssertUnwindSafe(|| receiver.deliver(frame.head.from, body, own)));
-            match delivered {
-                Ok(delivered) => closed |= delivered? == Delivered::Closed,
+            match catch_unwind(AssertUnwindSafe(|| receiver.deliver(from, body, own))) {
+                Ok(delivered) => taken |= delivered? == Delivered::Yes,
                 Err(_) => return Err("its Deserialize panicked".to_owned()),
             }
         }
-        if closed {
-            self.prune(frame);
-        }
-        Ok(())
+        Ok(taken)
     }
 
-    /// Streams that were dropped go.
-    fn prune(&self, frame: &Frame<'_>) {
-        let mut state = self.lock();
-        let Some(types) = state.receivers.get_mut(&frame.head.fingerprint) else { return };
-        for known in types.iter_mut().filter(|known| known.key.name.as_bytes() == frame.name) {
-            Arc::make_mut(&mut known.receivers).retain(|receiver| !receiver.is_closed());
-        }
-    }
-
-    fn keep(&self, frame: &Frame<'_>, body: &[u8]) -> Result<(), String> {
-        let mut state = self.lock();
-        let name = String::from_utf8_lossy(frame.name).into_owned();
-        if state.early.len() >= EARLY_TYPES && !state.early.contains_key(&name) {
-            return Err("nobody listens, and messages of many types wait already".to_owned());
-        }
-        let early = state.early.entry(name).or_default();
-        if early.messages.len() >= EARLY_MESSAGES || early.bytes + body.len() > EARLY_BYTES {
-            return Err("nobody listens, and as many as may wait for a first handler do".to_owned());
-        }
-        early.bytes += body.len();
-        let (from, fingerprint) = (frame.head.from, frame.head.fingerprint);
-        early.messages.push_back(Kept { from, fingerprint, body: body.to_vec() });
-        Ok(())
+    /// The process ends: reports what was kept for a handler that never was, one word for each sender and type.
+    /// What comes after it is reported as it comes.
+    pub(crate) fn end_early(&self, endpoint: &Endpoint) {
+        let lost = self.lock().listeners.end_early();
+        lost.into_iter().for_each(|what| endpoint.report(what));
     }
 
     /// A question; without a body its parcel could not be opened.
@@ -324,7 +282,6 @@ impl Inbox {
     }
 }
 
-/// One message that came to nothing.
-fn undelivered(from: Address, type_name: &str, size: u64, reason: String) -> Undelivered {
-    Undelivered::one(worker_of(from), type_name, size, reason)
-}
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@
 pub(crate) mod backlog;
 pub(crate) mod codec;
 pub(crate) mod control;
+pub(crate) mod early;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod exchange;
@@ -15,6 +16,7 @@ pub(crate) mod frugal;
 pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod inbox;
+pub(crate) mod listeners;
 pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod notice;

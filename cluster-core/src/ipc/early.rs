@@ -1,0 +1,76 @@
+//! Messages that nobody handles yet: kept for the first handler of their type.
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::id::WorkerId;
+use crate::ipc::frame::Address;
+use crate::ipc::notice::Undelivered;
+use crate::ipc::router::worker_of;
+
+/// Messages of one type that are kept for its first handler.
+const EARLY_MESSAGES: usize = 1024;
+const EARLY_BYTES: usize = 1 << 20;
+/// Types of which messages are kept.
+const EARLY_TYPES: usize = 64;
+
+/// By the name of their type.
+#[derive(Default)]
+pub(crate) struct Early {
+    types: HashMap<String, OfType>,
+    /// Nobody will handle what comes now.
+    ended: bool,
+}
+
+#[derive(Default)]
+struct OfType {
+    messages: VecDeque<Kept>,
+    bytes: usize,
+}
+
+/// A message as it came.
+pub(crate) struct Kept {
+    pub(crate) from: Address,
+    pub(crate) fingerprint: u64,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Early {
+    /// Keeps one; an error says why not.
+    pub(crate) fn keep(&mut self, name: &str, kept: Kept) -> Result<(), String> {
+        if self.ended {
+            return Err("nobody listens, and the process is ending".to_owned());
+        }
+        if self.types.len() >= EARLY_TYPES && !self.types.contains_key(name) {
+            return Err("nobody listens, and messages of many types wait already".to_owned());
+        }
+        let early = self.types.entry(name.to_owned()).or_default();
+        if early.messages.len() >= EARLY_MESSAGES || early.bytes + kept.body.len() > EARLY_BYTES {
+            return Err("nobody listens, and as many as may wait for a first handler do".to_owned());
+        }
+        early.bytes += kept.body.len();
+        early.messages.push_back(kept);
+        Ok(())
+    }
+
+    /// What is kept under a name, in the order it came.
+    pub(crate) fn take(&mut self, name: &str) -> VecDeque<Kept> {
+        self.types.remove(name).unwrap_or_default().messages
+    }
+
+    /// Nothing is kept from now on. What was is lost: so many of each sender and type.
+    pub(crate) fn end(&mut self) -> Vec<Undelivered> {
+        self.ended = true;
+        let mut lost: BTreeMap<(Option<WorkerId>, String), (u64, u64)> = BTreeMap::new();
+        for (name, early) in std::mem::take(&mut self.types) {
+            for kept in early.messages {
+                let count = lost.entry((worker_of(kept.from), name.clone())).or_default();
+                *count = (count.0 + 1, kept.body.len() as u64);
+            }
+        }
+        let reason = "nobody listened until the process ended";
+        let lost = lost.into_iter().map(|((from, name), (count, size))| Undelivered {
+            count,
+            ..Undelivered::one(from, &name, size, reason)
+        });
+        lost.collect()
+    }
+}
