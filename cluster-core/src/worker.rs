@@ -399,6 +399,7 @@ impl Worker {
         endpoint.inbox().close_streams();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        endpoint.inbox().end_early(endpoint);
         endpoint.flush().await;
     }
 
