@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bench_work::{MEASURING, Outcome};
 use cluster_core::testing::Process;
+use nix::errno::Errno;
 
 use crate::cpu;
 use crate::error::Error;
@@ -23,8 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Found {
     pub(crate) outcome: Outcome,
-    /// Processor time of all processes for each message, in microseconds.
-    pub(crate) cpu_us: f64,
+    /// Processor time of all processes for each message, in microseconds; `None` where some of them have ended
+    /// meanwhile, as they do in a case that replaces them.
+    pub(crate) cpu_us: Option<f64>,
 }
 
 enum Host {
@@ -94,9 +96,15 @@ fn hear(host: &Host, lines: &Receiver<String>) -> io::Result<Found> {
     };
     let (start, before) = (Instant::now(), cpu::used_by(&pids)?);
     let line = next(lines)?;
-    let (elapsed, used) = (start.elapsed(), cpu::used_by(&pids)?.saturating_sub(before));
+    let (elapsed, after) = (start.elapsed(), cpu::used_by(&pids));
     let outcome: Outcome = serde_json::from_str(&line)?;
-    Ok(Found { outcome, cpu_us: per_message(used, elapsed, outcome.per_second) })
+    let cpu_us = match after {
+        Ok(after) => Some(per_message(after.saturating_sub(before), elapsed, outcome.per_second)),
+        // The clock of a process that is gone (clock_gettime(2)).
+        Err(Errno::ESRCH | Errno::EINVAL) => None,
+        Err(err) => return Err(err.into()),
+    };
+    Ok(Found { outcome, cpu_us })
 }
 
 fn next(lines: &Receiver<String>) -> io::Result<String> {
@@ -130,7 +138,7 @@ mod tests {
             shell(&format!("{busy}; echo '{{\"per_second\":1000}}'; cat")).expect("it says both lines");
         assert_eq!(found.outcome, Outcome { per_second: 1000.0, p50_us: None });
         // One busy thread: at most a second per second, so 1,000 us for each message.
-        assert!(found.cpu_us > 0.0 && found.cpu_us < 1100.0, "{found:?}");
+        assert!(found.cpu_us.is_some_and(|cost| cost > 0.0 && cost < 1100.0), "{found:?}");
     }
 
     #[test]

@@ -82,7 +82,8 @@ fn entry(subject: Subject, cast: Cast, told: &'static [&'static str], times: [Du
                 None if job.shape == Shape::Broadcast => ("deliveries/s", found.outcome.per_second),
                 None => ("messages/s", found.outcome.per_second),
             };
-            costs.push(Sample { case: format!("CPU, {case}"), unit: "us", value: found.cpu_us });
+            let cost = |value| Sample { case: format!("CPU, {case}"), unit: "us", value };
+            costs.extend(found.cpu_us.map(cost));
             figures.push(Sample { case, unit, value });
         }
         figures.append(&mut costs);
