@@ -17,8 +17,8 @@ pub(crate) const SUITE: Suite = Suite {
                round-trip: a message to the primary and back, one at a time; the median. Sizes are those of the text\n\
                in a message. broadcast to 8: the primary to 8 workers; messages that arrived, all workers together.\n\
                Ours go to the director and come from it, through the primary; worker->worker pass it too.\n\
-               drain while flooding: a worker floods the director, which has it replaced; from that command to the
-               worker's own word that it drains, the median.
+               drain while flooding: a worker floods the director, which has it replaced; from that command to the\n\
+               worker's own word that it drains, the median.\n\
                CPU: processor time of all processes for each of these messages, deliveries or round trips.\n\
                node-json, node-advanced: process.send between the processes of Node's cluster, by serialization.\n\
                ipc-channel 0.23.1, tokio-unix-ipc 0.4.0: two processes. raw-socket, the limit: bytes through a\n\
