@@ -189,12 +189,14 @@ async fn appears(path: &str) {
 
 /// The primary's side.
 async fn direct(cluster: ClusterHandle, knobs: Knobs) {
-    eprintln!(
-        "director: {:?}, primary {}, worker {}",
+    // One write: `eprintln!` with arguments is several, and another process's line may come between them.
+    let role = format!(
+        "director: {:?}, primary {}, worker {}\n",
         cluster_core::role(),
         cluster_core::is_primary(),
         cluster_core::try_worker().is_some()
     );
+    eprint!("{role}");
     if knobs.has("director-exits") {
         std::process::exit(17);
     }
