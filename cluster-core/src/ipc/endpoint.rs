@@ -1,28 +1,30 @@
 //! A process's side of the message path: what it sends and what it hears, over one socket to the primary.
-use std::collections::VecDeque;
+//!
+//! Sending writes at once where it can; what waits is written by a task (`writing.rs`). What comes is read and
+//! taken in by another (`hearing.rs`).
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use nix::errno::Errno;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::id::PeerId;
-use crate::ipc::backlog::SharedParcel;
-use crate::ipc::codec;
 use crate::ipc::control::ToDirector;
 use crate::ipc::error::SendError;
-use crate::ipc::frame::{self, Address, Collector, Frame, Head, Kind};
+use crate::ipc::frame::{self, Address, Head, Kind};
 use crate::ipc::inbox::Inbox;
-use crate::ipc::notice::{self, Credit, Notice, Receipt, Refusal, Undelivered, Weight};
+use crate::ipc::notice::{self, Credit, Notice, Receipt, Refusal, Undelivered};
 use crate::ipc::outbox::{Admitted, Awaits, Outbox, Prepared, Reply};
 use crate::ipc::tally::Tally;
-use crate::sys::parcel::Parcel;
 use crate::sys::readiness;
-use crate::sys::stream::{self, Reader, Received};
+
+mod hearing;
+mod writing;
+
+use hearing::End;
+use writing::write;
 
 /// A process's side of the message path. Cheap to clone.
 #[derive(Clone)]
@@ -57,38 +59,6 @@ enum Way {
     /// A test's fake remembers them.
     #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only a test's fake is made so"))]
     Memory(Mutex<Vec<Prepared>>),
-}
-
-/// How long to leave a socket alone that has room and takes nothing.
-const REFUSED: std::time::Duration = std::time::Duration::from_millis(10);
-
-/// How writing what waits has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
-    All,
-    /// There is no more room.
-    Full,
-    /// Not for want of room: too many descriptors are on their way (unix(7), ETOOMANYREFS), or there is no
-    /// memory.
-    Refused,
-    /// Nobody will read it.
-    Gone,
-}
-
-impl Written {
-    fn after(err: Errno) -> Self {
-        match err {
-            Errno::EAGAIN => Written::Full,
-            Errno::EPIPE | Errno::ECONNRESET => Written::Gone,
-            _ => Written::Refused,
-        }
-    }
-}
-
-/// Why reading has ended.
-enum End {
-    Gone,
-    Garbled(String),
 }
 
 impl Endpoint {
@@ -255,55 +225,6 @@ impl Endpoint {
         }
     }
 
-    // ----- the tasks
-
-    async fn write(self, socket: Arc<OwnedFd>) {
-        loop {
-            self.inner.stalled.notified().await;
-            loop {
-                let written = self.inner.write(&mut self.outbox());
-                match written {
-                    Written::All => break,
-                    Written::Full => {
-                        if readiness::writable(socket.as_fd()).await.is_err() {
-                            // This process may open no more descriptors, and waiting takes one.
-                            tokio::time::sleep(REFUSED).await;
-                        }
-                    }
-                    // The socket has room, and does not say when it will take this.
-                    Written::Refused => tokio::time::sleep(REFUSED).await,
-                    // The reading task sees it too, and tells all who wait.
-                    Written::Gone => return,
-                }
-            }
-            self.inner.flushed.notify_waiters();
-        }
-    }
-
-    async fn read(self, socket: Arc<AsyncFd<Arc<OwnedFd>>>) {
-        /// A read of so much has kept others waiting.
-        const MUCH: usize = 16 * 1024;
-        let mut hearing =
-            Hearing { collector: Collector::default(), reader: Reader::new(), parcels: VecDeque::new() };
-        let end = loop {
-            let Ok(mut ready) = socket.readable().await else { break End::Gone };
-            match hearing.read(&self, socket.get_ref().as_fd()) {
-                Ok(Some((len, more))) => {
-                    if !more {
-                        ready.clear_ready();
-                    }
-                    drop(ready);
-                    if len > MUCH {
-                        tokio::task::yield_now().await;
-                    }
-                }
-                Ok(None) => ready.clear_ready(),
-                Err(end) => break end,
-            }
-        };
-        self.end(end);
-    }
-
     fn end(&self, end: End) {
         let (questions, receipts) = self.outbox().end();
         questions.into_iter().for_each(|complete| complete(Reply::Refusal(Refusal::Gone)));
@@ -343,83 +264,6 @@ impl Echo {
                 return;
             }
             told.await;
-        }
-    }
-}
-
-/// The reading side's own.
-struct Hearing {
-    collector: Collector,
-    reader: Reader,
-    /// None for one that was lost.
-    parcels: VecDeque<Option<OwnedFd>>,
-}
-
-impl Hearing {
-    /// Reads once and treats what came: how much that was, and whether there may be more. `None` where there
-    /// was nothing.
-    fn read(
-        &mut self,
-        endpoint: &Endpoint,
-        socket: std::os::fd::BorrowedFd<'_>,
-    ) -> Result<Option<(usize, bool)>, End> {
-        let spare = self.collector.spare();
-        let (room, mut fds) = (spare.len(), Vec::new());
-        let Received { len, lost } = match self.reader.read(socket, spare, &mut fds) {
-            Ok(Received { len: 0, .. }) => return Err(End::Gone),
-            Ok(received) => received,
-            Err(Errno::EAGAIN) => return Ok(None),
-            Err(err) => return Err(End::Garbled(format!("reading failed: {err}"))),
-        };
-        self.collector.filled(len);
-        // A read ends where descriptors come, though there is more; else a short one has emptied the socket.
-        let more = len == room || !fds.is_empty() || lost;
-        self.parcels.extend(fds.into_iter().map(Some));
-        if lost {
-            // One: each frame with a parcel is written by itself, and a read brings the descriptors of one write.
-            self.parcels.push_back(None);
-        }
-        self.treat(endpoint).map_err(End::Garbled)?;
-        Ok(Some((len, more)))
-    }
-
-    /// All whole frames that are there.
-    fn treat(&mut self, endpoint: &Endpoint) -> Result<(), String> {
-        let Self { collector, parcels, reader: _ } = self;
-        let mut taken = 0;
-        while let Some(frame) = frame::read(&collector.bytes()[taken..]).map_err(|err| err.to_string())? {
-            taken += frame.bytes.len();
-            let body = if frame.head.parcel {
-                let fd = parcels.pop_front().ok_or("a parcel came without its descriptor")?;
-                // One that is not what it should be spoils this message, and nothing else. One that is too long
-                // is not even mapped: a file with nothing in it would fill our memory.
-                let len = frame.parcel_len().filter(|len| *len <= codec::MAX_MESSAGE as u64);
-                Body::Parcel(fd.zip(len).and_then(|(fd, len)| Parcel::open(fd.as_fd(), len).ok()))
-            } else {
-                Body::Inline(frame.body)
-            };
-            endpoint.inner.hear(endpoint, &frame, &body)?;
-        }
-        collector.take(taken);
-        if parcels.len() > usize::from(!collector.bytes().is_empty()) {
-            return Err("descriptors came that belong to no frame".to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// The body of a frame, wherever it is.
-enum Body<'a> {
-    Inline(&'a [u8]),
-    /// None where it could not be opened, or was lost on the way.
-    Parcel(Option<Parcel>),
-}
-
-impl Body<'_> {
-    fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Body::Inline(bytes) => Some(bytes),
-            Body::Parcel(parcel) => parcel.as_ref().map(Parcel::bytes),
         }
     }
 }
@@ -469,184 +313,7 @@ impl Inner {
         notice::write(&mut bytes, &Head::system(kind, self.me.into(), Address::Exchange), body);
         self.put(&bytes);
     }
-
-    fn write(&self, outbox: &mut Outbox) -> Written {
-        let Way::Socket(socket) = &self.way else { return Written::All };
-        let mut short = Written::Full;
-        let all = outbox.write(&mut |bytes, parcel| {
-            let fd = parcel.map(|parcel| parcel.as_fd());
-            stream::write(socket.as_fd(), bytes, fd).unwrap_or_else(|err| {
-                short = Written::after(err);
-                0
-            })
-        });
-        if all { Written::All } else { short }
-    }
-
-    /// One frame of the exchange's.
-    fn hear(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: &Body<'_>) -> Result<(), String> {
-        let (head, body) = (frame.head, body.bytes());
-        match head.kind {
-            Kind::Message => self.inbox.message(endpoint, frame, body),
-            Kind::Ask => self.inbox.question(endpoint, frame, body),
-            Kind::Answer => {
-                // NOT in one expression: the outbox must be free while the user's own Deserialize runs.
-                let complete = self.outbox().reply(head.correlation);
-                if let Some(complete) = complete {
-                    complete(Reply::Answer { name: frame.name, fingerprint: head.fingerprint, body });
-                }
-                self.inbox.took(frame);
-            }
-            Kind::Refusal => {
-                let why = codec::decode::<Refusal>(frame.body).map_err(|err| err.to_string())?;
-                let complete = self.outbox().reply(head.correlation);
-                if let Some(complete) = complete {
-                    complete(Reply::Refusal(why));
-                }
-            }
-            Kind::Credit => {
-                let Credit { to, weight } = codec::decode(frame.body).map_err(|err| err.to_string())?;
-                endpoint.outbox().credit(to, weight);
-            }
-            Kind::Receipt => {
-                let receipt = codec::decode::<Receipt>(frame.body).map_err(|err| err.to_string())?;
-                let take = endpoint.outbox().receipt(head.correlation, receipt);
-                if let Some(take) = take {
-                    take();
-                }
-            }
-            Kind::Notice => {
-                let notice = codec::decode::<Notice>(frame.body).map_err(|err| err.to_string())?;
-                if let Notice::Gone { peer, .. } = notice {
-                    self.inbox.forget(peer.into());
-                }
-                let lost = endpoint.outbox().notice(notice);
-                lost.into_iter().for_each(|complete| complete(Reply::Refusal(Refusal::Gone)));
-            }
-            Kind::Word => {
-                let word = codec::decode::<ToDirector>(frame.body).map_err(|err| err.to_string())?;
-                // A worker is told none, and one that takes none hears none.
-                let _ = self.words.send(word);
-            }
-            Kind::Mark => self.caught_up.comes_back(),
-            Kind::Leave => self.let_go.comes_back(),
-            Kind::Report => return Err("a report came from the primary".to_owned()),
-        }
-        Ok(())
-    }
-}
-
-/// Writes without waiting: how much was taken. Why not all of it was, the writing task finds out.
-fn write(socket: &OwnedFd, bytes: &[u8], parcel: Option<&SharedParcel>) -> usize {
-    stream::write(socket.as_fd(), bytes, parcel.map(|parcel| parcel.as_fd())).unwrap_or(0)
-}
-
-/// What a frame weighs in its sender's window.
-pub(crate) fn weight_of(frame: &Frame<'_>) -> Weight {
-    Weight::of(frame.bytes.len(), if frame.head.parcel { frame.parcel_len() } else { None })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-    use crate::id::WorkerId;
-    use crate::sys::{channel, parcel};
-
-    const ME: PeerId = PeerId::Worker(WorkerId(1));
-
-    /// An endpoint, its reading side, and the primary's end of its socket.
-    fn connected() -> (Endpoint, Arc<OwnedFd>, Hearing, OwnedFd) {
-        let (mine, primary) = channel::stream_pair().unwrap();
-        let endpoint = Endpoint::new(ME, true, 1, mine, TaskTracker::new());
-        let Way::Socket(socket) = &endpoint.inner.way else { unreachable!("it was made with one") };
-        let socket = socket.clone();
-        let hearing =
-            Hearing { collector: Collector::default(), reader: Reader::new(), parcels: VecDeque::new() };
-        (endpoint, socket, hearing, primary)
-    }
-
-    /// A frame of type `name` with a parcel of `len` bytes.
-    fn send_parcel(socket: &OwnedFd, name: &str, len: usize) {
-        let mut file = parcel::create().unwrap();
-        file.write_all(&vec![1; len]).unwrap();
-        let fd = parcel::seal(file).unwrap();
-        let mut head = Head::system(Kind::Message, Address::Director, ME.into());
-        head.parcel = true;
-        let mut bytes = Vec::new();
-        frame::write(&mut bytes, &head, name.as_bytes(), &(len as u64).to_le_bytes());
-        assert_eq!(stream::write(socket.as_fd(), &bytes, Some(fd.as_fd())), Ok(bytes.len()));
-    }
-
-    /// More than a socket takes.
-    fn send_much(endpoint: &Endpoint) {
-        for _ in 0..20_000 {
-            endpoint.refuse(Address::Director, 1, Refusal::NoHandler);
-        }
-    }
-
-    /// What the primary is told of messages that came to nothing: their types and why.
-    fn reported(primary: &OwnedFd) -> Vec<(String, String)> {
-        let (mut buf, mut fds) = (vec![0; 1 << 16], Vec::new());
-        let len = Reader::new().read(primary.as_fd(), &mut buf, &mut fds).map_or(0, |received| received.len);
-        let (mut at, mut told) = (0, Vec::new());
-        while let Some(frame) = frame::read(&buf[at..len]).unwrap() {
-            at += frame.bytes.len();
-            if frame.head.kind == Kind::Report {
-                let what: Undelivered = codec::decode(frame.body).unwrap();
-                told.push((what.type_name, what.reason));
-            }
-        }
-        told
-    }
-
-    #[test]
-    fn a_parcel_that_is_lost_costs_its_own_message_and_no_other() {
-        let (endpoint, socket, mut hearing, primary) = connected();
-        send_parcel(&primary, "First", 10);
-        send_parcel(&primary, "Lost", 20);
-        send_parcel(&primary, "Last", 30);
-        for reader in [Reader::new(), Reader::without_room(), Reader::new()] {
-            hearing.reader = reader;
-            let read = hearing.read(&endpoint, socket.as_fd());
-            assert!(matches!(read, Ok(Some((_, true)))), "there may be more behind a descriptor");
-        }
-        endpoint.inner.write(&mut endpoint.outbox());
-        // Those that are whole wait for a handler.
-        let lost = ("Lost".to_owned(), "its parcel could not be opened".to_owned());
-        assert_eq!(reported(&primary), [lost]);
-        assert!(hearing.parcels.is_empty() && hearing.collector.bytes().is_empty());
-    }
-
-    #[test]
-    fn writing_ends_as_the_socket_says() {
-        let (endpoint, _socket, _hearing, primary) = connected();
-        send_much(&endpoint);
-        assert_eq!(endpoint.inner.write(&mut endpoint.outbox()), Written::Full);
-        drop(primary);
-        assert_eq!(endpoint.inner.write(&mut endpoint.outbox()), Written::Gone);
-        assert_eq!(Written::after(Errno::ETOOMANYREFS), Written::Refused);
-        assert_eq!(Written::after(Errno::ENOBUFS), Written::Refused);
-    }
-
-    #[tokio::test]
-    async fn what_waits_goes_when_there_is_room_and_ends_with_the_primary() {
-        let (endpoint, _socket, _hearing, primary) = connected();
-        endpoint.start(|| unreachable!("nothing is garbled")).unwrap();
-        send_much(&endpoint);
-        assert!(!endpoint.outbox().is_flushed());
-        let (mut buf, mut fds) = (vec![0; 1 << 16], Vec::new());
-        let patience = std::time::Duration::from_secs(20);
-        let all = async {
-            while !endpoint.outbox().is_flushed() {
-                let _ = Reader::new().read(primary.as_fd(), &mut buf, &mut fds);
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(patience, all).await.expect("what is read makes room for more");
-        send_much(&endpoint);
-        drop(primary);
-        tokio::time::timeout(patience, endpoint.flush()).await.expect("nobody waits for who is gone");
-    }
-}
+mod tests;

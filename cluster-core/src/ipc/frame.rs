@@ -188,8 +188,8 @@ pub(crate) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// What it takes of a window: its length, and for a parcel that of the body.
-    pub(crate) fn weight(&self) -> u64 {
+    /// Its length, and for a parcel that of the body.
+    pub(crate) fn size(&self) -> u64 {
         let parcel = if self.head.parcel { self.parcel_len().unwrap_or(0) } else { 0 };
         // The length is the sender's word.
         parcel.saturating_add(self.bytes.len() as u64)

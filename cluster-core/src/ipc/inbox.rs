@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use crate::ipc::endpoint::{Endpoint, Inner, weight_of};
+use crate::ipc::endpoint::{Endpoint, Inner};
 use crate::ipc::frame::{Address, Frame};
 use crate::ipc::listeners::{Course, HandedOver, Listeners, Waiting, undelivered};
-use crate::ipc::notice::Refusal;
+use crate::ipc::notice::{Refusal, Weight};
 use crate::ipc::shape::Key;
 use crate::ipc::ticket::{Ledger, Ticket};
 
@@ -194,14 +194,14 @@ impl Inbox {
 
     /// A message; without a body its parcel could not be opened.
     pub(crate) fn message(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: Option<&[u8]>) {
-        let ticket = self.ledger.ticket(frame.head.from, frame.head.to, weight_of(frame));
+        let ticket = self.ledger.ticket(frame.head.from, frame.head.to, Weight::of_frame(frame));
         let outcome = match body {
             None => Err("its parcel could not be opened".to_owned()),
             Some(body) => self.place(frame, body, ticket),
         };
         if let Err(reason) = outcome {
             let name = String::from_utf8_lossy(frame.name);
-            endpoint.report(undelivered(frame.head.from, &name, frame.weight(), reason));
+            endpoint.report(undelivered(frame.head.from, &name, frame.size(), reason));
         }
     }
 
@@ -255,7 +255,7 @@ impl Inbox {
     /// A question; without a body its parcel could not be opened.
     pub(crate) fn question(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: Option<&[u8]>) {
         let (asker, correlation) = (frame.head.from, frame.head.correlation);
-        let ticket = self.ledger.ticket(asker, frame.head.to, weight_of(frame));
+        let ticket = self.ledger.ticket(asker, frame.head.to, Weight::of_frame(frame));
         let answerer = {
             let state = self.lock();
             let known = state.answerers.get(&frame.head.fingerprint);
@@ -278,7 +278,7 @@ impl Inbox {
 
     /// What needs no queue has been taken.
     pub(crate) fn took(&self, frame: &Frame<'_>) {
-        drop(self.ledger.ticket(frame.head.from, frame.head.to, weight_of(frame)));
+        drop(self.ledger.ticket(frame.head.from, frame.head.to, Weight::of_frame(frame)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{PeerId, Seat, WorkerId};
-use crate::ipc::frame::{self, Address, Head, Kind};
+use crate::ipc::frame::{self, Address, Frame, Head, Kind};
 use crate::ipc::{codec, control};
 
 /// Who comes and goes.
@@ -45,6 +45,10 @@ impl Weight {
     pub(crate) fn of(frame: usize, parcel: Option<u64>) -> Self {
         let parcels = parcel.map_or(0, |len| len.max(Self::PARCEL));
         Self { frames: 1, bytes: frame as u64, parcels }
+    }
+
+    pub(crate) fn of_frame(frame: &Frame<'_>) -> Self {
+        Self::of(frame.bytes.len(), if frame.head.parcel { frame.parcel_len() } else { None })
     }
 
     pub(crate) fn add(&mut self, other: Self) {

@@ -182,6 +182,36 @@ fn messages_for_a_seat_wait_for_its_next_and_those_for_a_worker_do_not() {
 }
 
 #[test]
+fn what_a_seat_is_told_stays_in_order_when_who_has_left_it_dies() {
+    for next_is_there in [false, true] {
+        let mut bench = Bench::new(false, 2);
+        bench.takes = 0;
+        bench.join(worker(1), slot(0));
+        bench.join(worker(2), slot(1));
+        let leave = frame(Kind::Leave, worker(2), Address::Exchange, 0, b"");
+        let to = slot(1).into();
+        bench.route(worker(1), &said(worker(1), to, "first")).unwrap();
+        bench.route(worker(2), &leave).unwrap();
+        if next_is_there {
+            bench.join(worker(3), slot(1));
+        }
+        bench.route(worker(1), &said(worker(1), to, "second")).unwrap();
+        let lost = bench.act(|router, sink| router.leave(worker(2), sink));
+        if !next_is_there {
+            bench.join(worker(3), slot(1));
+        }
+        bench.drain();
+        let expected: (&[&str], usize) =
+            if next_is_there { (&["second"], 1) } else { (&["first", "second"], 0) };
+        assert_eq!(
+            (bench.texts(worker(3)), lost.len()),
+            (expected.0.iter().map(|text| text.to_string()).collect(), expected.1)
+        );
+        assert_eq!(bench.router.waiting(), 0);
+    }
+}
+
+#[test]
 fn a_seat_that_nobody_will_have_keeps_nothing_until_somebody_has_it_after_all() {
     let (mut bench, a, b, _) = trio();
     bench.act(|router, sink| router.leave(b, sink));
