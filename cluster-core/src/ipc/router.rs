@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use crate::id::{PeerId, Seat, WorkerId};
 use crate::ipc::backlog::{Backlog, SharedParcel};
-use crate::ipc::codec;
 use crate::ipc::frame::{self, Address, Frame, Head, Kind};
-use crate::ipc::notice::{self, Credit, Notice, Receipt, Refusal, Undelivered, Weight};
+use crate::ipc::notice::{self, Credit, Refusal, Undelivered, Weight};
 
 /// What waits for the socket of one process, and for all sockets together; of the latter each may have a little.
 const MOST_FOR_ONE: usize = 24 << 20;

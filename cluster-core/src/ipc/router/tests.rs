@@ -1,6 +1,8 @@
 //! The router by table: who gets what, in which order, and what becomes of the rest.
 use super::*;
 use crate::id::Slot;
+use crate::ipc::codec;
+use crate::ipc::notice::{Notice, Receipt};
 
 /// A router with sockets that take as much as they are let.
 struct Bench {
