@@ -15,6 +15,9 @@ use crate::ipc::notice::{Refusal, Weight};
 use crate::ipc::shape::Key;
 use crate::ipc::ticket::{Ledger, Ticket};
 
+/// Why what came has no body.
+const UNOPENED: &str = "its parcel could not be opened";
+
 /// Takes messages of one type, encoded.
 pub(crate) trait Receiver: Send + Sync {
     /// Decodes and queues one. A type that cannot be read is an error.
@@ -196,7 +199,7 @@ impl Inbox {
     pub(crate) fn message(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: Option<&[u8]>) {
         let ticket = self.ledger.ticket(frame.head.from, frame.head.to, Weight::of_frame(frame));
         let outcome = match body {
-            None => Err("its parcel could not be opened".to_owned()),
+            None => Err(UNOPENED.to_owned()),
             Some(body) => self.place(frame, body, ticket),
         };
         if let Err(reason) = outcome {
@@ -262,8 +265,11 @@ impl Inbox {
             let mut known = known.into_iter().flatten();
             known.find(|(key, _)| key.name.as_bytes() == frame.name).map(|(_, answerer)| answerer.clone())
         };
-        let (Some(answerer), Some(body)) = (answerer, body) else {
+        let Some(answerer) = answerer else {
             return endpoint.refuse(asker, correlation, Refusal::NoHandler);
+        };
+        let Some(body) = body else {
+            return endpoint.refuse(asker, correlation, Refusal::unreadable(UNOPENED));
         };
         let asked = Asked { endpoint, asker, correlation, body, ticket };
         match catch_unwind(AssertUnwindSafe(|| answerer.answer(asked))) {

@@ -4,16 +4,18 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 use futures::{FutureExt, StreamExt};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::id::{PeerId, WorkerId};
 use crate::ipc::codec;
 use crate::ipc::frame::{self, Kind};
-use crate::ipc::message::Message;
+use crate::ipc::message::{Ask, Message};
 use crate::ipc::notice::Undelivered;
 use crate::ipc::prepare::prepare;
 use crate::ipc::queue::MessageStream;
+use crate::ipc::request;
 
 type Hook = Box<dyn Fn(u8)>;
 
@@ -69,20 +71,40 @@ fn taken<T: Message>(stream: &mut MessageStream<T>) -> Vec<T> {
     std::iter::from_fn(|| stream.next().now_or_never().flatten()).collect()
 }
 
-/// What has been reported: sender, how many, why.
-async fn reports(endpoint: &Endpoint, mut said: &UnixStream) -> Vec<(u64, u64, String)> {
+/// The bodies of what has been said to the primary, of one kind.
+async fn said_of<B: DeserializeOwned>(kind: Kind, endpoint: &Endpoint, mut said: &UnixStream) -> Vec<B> {
     endpoint.flush().await;
     let mut bytes = Vec::new();
     let _ = said.read_to_end(&mut bytes);
-    let (mut rest, mut reports) = (&bytes[..], Vec::new());
+    let (mut rest, mut bodies) = (&bytes[..], Vec::new());
     while let Some(frame) = frame::read(rest).unwrap() {
-        if frame.head.kind == Kind::Report {
-            let what: Undelivered = codec::decode(frame.body).unwrap();
-            reports.push((what.from.map_or(0, |from| from.0), what.count, what.reason));
+        if frame.head.kind == kind {
+            bodies.push(codec::decode(frame.body).unwrap());
         }
         rest = &rest[frame.bytes.len()..];
     }
-    reports
+    bodies
+}
+
+/// What has been reported: sender, how many, why.
+async fn reports(endpoint: &Endpoint, said: &UnixStream) -> Vec<(u64, u64, String)> {
+    let reports: Vec<Undelivered> = said_of(Kind::Report, endpoint, said).await;
+    reports.into_iter().map(|what| (what.from.map_or(0, |from| from.0), what.count, what.reason)).collect()
+}
+
+#[derive(Serialize, Deserialize)]
+struct Question(u8);
+
+impl Ask for Question {
+    type Answer = u8;
+}
+
+/// A question for this worker comes; one that is not whole has a parcel that could not be opened.
+fn hear_question(endpoint: &Endpoint, question: &Question, whole: bool) {
+    let from = PeerId::Worker(WorkerId(1)).into();
+    let prepared = prepare(Kind::Ask, from, endpoint.me().into(), question, &[]).unwrap();
+    let frame = frame::read(&prepared.frame).unwrap().unwrap();
+    endpoint.inbox().question(endpoint, &frame, whole.then_some(frame.body));
 }
 
 #[tokio::test]
@@ -156,4 +178,16 @@ async fn what_never_found_a_handler_is_reported_at_the_end() {
     );
     endpoint.inbox().end_early(&endpoint);
     assert_eq!(reports(&endpoint, &said).await, [], "it is told once");
+}
+
+#[tokio::test]
+async fn a_question_whose_parcel_cannot_be_opened_is_refused_as_that() {
+    let (endpoint, said) = endpoint();
+    hear_question(&endpoint, &Question(1), false);
+    let answer = |_: Address, question: Question| async move { Ok::<u8, String>(question.0) };
+    request::answer::<_, Question, _, _, _>(&endpoint, answer, |from| from).unwrap();
+    hear_question(&endpoint, &Question(2), false);
+    let refusals: Vec<Refusal> = said_of(Kind::Refusal, &endpoint, &said).await;
+    let unopened = Refusal::Unreadable("its parcel could not be opened".to_owned());
+    assert_eq!(refusals, [Refusal::NoHandler, unopened], "nobody answered the first, opened or not");
 }
