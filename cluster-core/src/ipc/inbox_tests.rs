@@ -100,7 +100,7 @@ impl Ask for Question {
 }
 
 /// A question for this worker comes; one that is not whole has a parcel that could not be opened.
-fn hear_question(endpoint: &Endpoint, question: &Question, whole: bool) {
+fn hear_question<Q: Ask>(endpoint: &Endpoint, question: &Q, whole: bool) {
     let from = PeerId::Worker(WorkerId(1)).into();
     let prepared = prepare(Kind::Ask, from, endpoint.me().into(), question, &[]).unwrap();
     let frame = frame::read(&prepared.frame).unwrap().unwrap();
@@ -190,4 +190,45 @@ async fn a_question_whose_parcel_cannot_be_opened_is_refused_as_that() {
     let refusals: Vec<Refusal> = said_of(Kind::Refusal, &endpoint, &said).await;
     let unopened = Refusal::Unreadable("its parcel could not be opened".to_owned());
     assert_eq!(refusals, [Refusal::NoHandler, unopened], "nobody answered the first, opened or not");
+}
+
+/// Panics wherever it is used.
+struct Bad;
+
+impl std::fmt::Display for Bad {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("the test panics here, as it should")
+    }
+}
+
+#[derive(Deserialize)]
+struct BadAnswer;
+
+impl Serialize for BadAnswer {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("the test panics here, as it should")
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct BadQuestion;
+
+impl Ask for BadQuestion {
+    type Answer = BadAnswer;
+}
+
+#[tokio::test]
+async fn an_answerer_whose_error_or_answer_panics_refuses_its_question() {
+    let (endpoint, said) = endpoint();
+    let fails = |_: Address, _: Question| async { Err::<u8, _>(Bad) };
+    request::answer::<_, Question, _, _, _>(&endpoint, fails, |from| from).unwrap();
+    let answers = |_: Address, _: BadQuestion| async { Ok::<_, String>(BadAnswer) };
+    request::answer::<_, BadQuestion, _, _, _>(&endpoint, answers, |from| from).unwrap();
+    hear_question(&endpoint, &Question(1), true);
+    hear_question(&endpoint, &BadQuestion, true);
+    endpoint.inbox().tasks().close();
+    endpoint.inbox().tasks().wait().await;
+    let refusals: Vec<Refusal> = said_of(Kind::Refusal, &endpoint, &said).await;
+    let panicked = || Refusal::Failed("panicked: the test panics here, as it should".to_owned());
+    assert_eq!(refusals, [panicked(), panicked()], "they have somebody who waits");
 }

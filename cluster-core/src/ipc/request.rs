@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::error::panic_text;
 use crate::ipc::codec;
 use crate::ipc::endpoint::Endpoint;
 use crate::ipc::error::{AskError, SendError};
@@ -239,14 +240,14 @@ where
         let future = catch_unwind(AssertUnwindSafe(|| function(asker, question)));
         Ok(Box::pin(async move {
             let answered = match future {
-                Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
+                Ok(future) => {
+                    // The error's Display is the user's, too.
+                    let text = future.map(|answered| answered.map_err(|err| err.to_string()));
+                    AssertUnwindSafe(text).catch_unwind().await
+                }
                 Err(panic) => Err(panic),
             };
-            let answer = match answered {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(err)) => return Err(err.to_string()),
-                Err(panic) => return Err(crate::error::panic_text(panic.as_ref())),
-            };
+            let answer = answered.map_err(|panic| panic_text(&*panic))??;
             Ok(Box::new(move |endpoint: &Endpoint, asker, correlation| {
                 let me = endpoint.me().into();
                 let prepared = prepare(Kind::Answer, me, asker, &answer, &[]).map(|mut prepared| {
@@ -269,8 +270,13 @@ where
         let answered = (self.answer)((self.asker)(asker), body)?;
         let endpoint = endpoint.clone();
         Ok(Box::pin(async move {
-            let sent = match answered.await {
-                Ok(prepare) => prepare(&endpoint, asker, correlation).await.map_err(|err| match err {
+            // The answer's Serialize runs here, and it is the user's.
+            let sending = answered.await.and_then(|prepare| {
+                catch_unwind(AssertUnwindSafe(|| prepare(&endpoint, asker, correlation)))
+                    .map_err(|panic| panic_text(&*panic))
+            });
+            let sent = match sending {
+                Ok(sending) => sending.await.map_err(|err| match err {
                     // The asker is gone: nobody waits.
                     SendError::PeerGone { .. } => None,
                     err => Some(Refusal::unreadable(err)),
