@@ -1,15 +1,13 @@
 //! Unix sockets: packets with descriptors and credentials, and streams of bytes.
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
-    setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
 
-/// The most descriptors the kernel lets one message carry (SCM_MAX_FD, unix(7)).
-pub(crate) const MAX_DESCRIPTORS: usize = 253;
+use crate::sys::ancillary::{Ancillary, Arrived};
 
 /// A pair of packet sockets; both ends close on exec. Credentials arrive with each packet on the first.
 pub(crate) fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
@@ -67,42 +65,28 @@ pub(crate) struct Packet {
 /// Receives one packet; `wait` says whether to block for it. A packet larger than `buf`, or with more
 /// descriptors than this process may open, is `EMSGSIZE`.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], wait: bool) -> nix::Result<Packet> {
-    let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    if !wait {
-        flags |= MsgFlags::MSG_DONTWAIT;
-    }
-    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS], nix::libc::ucred);
-    let mut iov = [IoSliceMut::new(buf)];
-    let received = loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags) {
-            // A peer that left without reading all of ours is reported once, BEFORE its last packets.
-            Err(Errno::EINTR | Errno::ECONNRESET) => continue,
-            other => break other?,
-        }
-    };
-    let mut packet = Packet { len: received.bytes, fds: Vec::new(), pid: None };
-    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-    // Descriptors are taken BEFORE a cut packet is refused: unowned they would stay open for good.
-    if let Ok(messages) = received.cmsgs() {
-        for message in messages {
-            match message {
-                ControlMessageOwned::ScmRights(raw) => {
-                    // SAFETY: the kernel has just made these descriptors for us; nobody else owns them.
-                    packet.fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-                }
-                ControlMessageOwned::ScmCredentials(sender) => packet.pid = Some(sender.pid()),
-                _ => {}
-            }
-        }
-    }
-    if cut { Err(Errno::EMSGSIZE) } else { Ok(packet) }
+    receive_within(&mut Ancillary::new(), socket, buf, wait)
+}
+
+fn receive_within(
+    beside: &mut Ancillary,
+    socket: BorrowedFd<'_>,
+    buf: &mut [u8],
+    wait: bool,
+) -> nix::Result<Packet> {
+    let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+    let mut fds = Vec::new();
+    let Arrived { len, flags, pid } = beside.receive(socket, buf, flags, &mut fds)?;
+    // Those that came with a packet that was cut are closed here.
+    let cut = flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    if cut { Err(Errno::EMSGSIZE) } else { Ok(Packet { len, fds, pid }) }
 }
 
 /// Receives one packet that carries no descriptors, without allocating. 0 is the end of the stream.
 pub(crate) fn receive_plain(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<usize> {
     loop {
         match nix::sys::socket::recv(socket.as_raw_fd(), buf, MsgFlags::MSG_DONTWAIT) {
-            // As in `receive`.
+            // A peer that left without reading all of ours is reported once, BEFORE its last packets.
             Err(Errno::EINTR | Errno::ECONNRESET) => continue,
             other => return other,
         }
@@ -112,4 +96,67 @@ pub(crate) fn receive_plain(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Resu
 /// The pid that made the other end of a connected unix socket (SO_PEERCRED, unix(7)).
 pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> nix::Result<i32> {
     nix::sys::socket::getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::PipeReader;
+    use std::os::fd::AsFd;
+
+    use nix::libc;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+    use crate::sys::ancillary;
+
+    /// Sends a pipe's end that is written to, so many times, and keeps none.
+    fn send_writers(socket: &OwnedFd, count: usize) -> PipeReader {
+        let (reader, writer) = std::io::pipe().unwrap();
+        send(socket.as_fd(), b"packet", &vec![writer.as_fd(); count]).unwrap();
+        reader
+    }
+
+    /// Whether nobody has the other end of a pipe. A process that another test starts has it for a moment.
+    fn is_closed(reader: &PipeReader) -> bool {
+        let mut ends = [PollFd::new(reader.as_fd(), PollFlags::empty())];
+        poll(&mut ends, PollTimeout::from(5000_u16)) == Ok(1)
+    }
+
+    #[test]
+    fn a_packet_brings_its_descriptors_and_its_sender() {
+        let (ours, theirs) = pair().unwrap();
+        let reader = send_writers(&theirs, ancillary::MAX_DESCRIPTORS);
+        let mut buf = [0; 100];
+        let packet = receive(ours.as_fd(), &mut buf, false).unwrap();
+        assert_eq!((packet.len, packet.fds.len()), (6, ancillary::MAX_DESCRIPTORS));
+        assert_eq!(packet.pid, Some(std::process::id() as i32));
+        drop(packet);
+        assert!(is_closed(&reader));
+    }
+
+    #[test]
+    fn descriptors_of_a_packet_that_is_cut_are_closed() {
+        let (ours, theirs) = pair().unwrap();
+        let reader = send_writers(&theirs, 3);
+        // The kernel opens two, and drops the third.
+        let mut beside = Ancillary::within(nix::cmsg_space!([RawFd; 2], libc::ucred));
+        let mut buf = [0; 100];
+        let received = receive_within(&mut beside, ours.as_fd(), &mut buf, false).map(|packet| packet.len);
+        assert_eq!(received, Err(Errno::EMSGSIZE));
+        assert!(is_closed(&reader), "a descriptor of a packet that nobody got is open");
+        // Neither are they taken for those of the next.
+        send(theirs.as_fd(), b"plain", &[]).unwrap();
+        let packet = receive_within(&mut beside, ours.as_fd(), &mut buf, false).unwrap();
+        assert_eq!((packet.len, packet.fds.len()), (5, 0));
+        assert_eq!(packet.pid, Some(std::process::id() as i32));
+    }
+
+    #[test]
+    fn descriptors_of_a_packet_that_is_too_long_are_closed() {
+        let (ours, theirs) = pair().unwrap();
+        let reader = send_writers(&theirs, 3);
+        let received = receive(ours.as_fd(), &mut [0; 3], false).map(|packet| packet.len);
+        assert_eq!(received, Err(Errno::EMSGSIZE));
+        assert!(is_closed(&reader));
+    }
 }

@@ -1,12 +1,11 @@
 //! Bytes and descriptors over the message sockets.
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::libc;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use crate::sys::channel::MAX_DESCRIPTORS;
+use crate::sys::ancillary::{Ancillary, Arrived};
 
 /// Writes as much as the socket takes without waiting; never raises SIGPIPE. A descriptor goes with the first
 /// byte: where any byte was taken, it was.
@@ -28,9 +27,9 @@ pub(crate) fn write(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<
     }
 }
 
-/// Reads from a message socket, and keeps the room that the kernel wants for descriptors.
+/// Reads from a message socket.
 pub(crate) struct Reader {
-    space: Vec<u8>,
+    beside: Ancillary,
 }
 
 /// What a read has brought.
@@ -45,13 +44,13 @@ pub(crate) struct Received {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { space: nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]) }
+        Self { beside: Ancillary::new() }
     }
 
     /// One that loses every descriptor, as where this process may open no more.
     #[cfg(test)]
     pub(crate) fn without_room() -> Self {
-        Self { space: vec![0; size_of::<libc::cmsghdr>()] }
+        Self { beside: Ancillary::within(nix::cmsg_space!([RawFd; 0])) }
     }
 
     /// Reads what there is, without waiting. Descriptors are added to `fds` and close on exec.
@@ -61,45 +60,8 @@ impl Reader {
         buf: &mut [u8],
         fds: &mut Vec<OwnedFd>,
     ) -> nix::Result<Received> {
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-        let mut iov = [IoSliceMut::new(buf)];
-        // So that descriptors of an earlier read are not taken for new ones.
-        self.space[..size_of::<libc::cmsghdr>()].fill(0);
-        let received = loop {
-            match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut self.space), flags) {
-                // A peer that left without reading all of ours is reported once, BEFORE its last bytes.
-                Err(Errno::EINTR | Errno::ECONNRESET) => {}
-                other => break other?,
-            }
-        };
-        let (len, lost) = (received.bytes, received.flags.contains(MsgFlags::MSG_CTRUNC));
-        if lost {
-            // nix shows none of them then: those that there was room for would stay open for good.
-            let some = self.descriptors();
-            // SAFETY: the kernel has just made these descriptors for us; nobody else owns them.
-            fds.extend(some.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-            return Ok(Received { len, lost });
-        }
-        for message in received.cmsgs().into_iter().flatten() {
-            if let ControlMessageOwned::ScmRights(raw) = message {
-                // SAFETY: as above.
-                fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-            }
-        }
-        Ok(Received { len, lost })
-    }
-
-    /// The numbers in the first control message of the last read: a message socket brings no more than one.
-    fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        // SAFETY: there is room for many descriptors after a head, all of it initialised, and any bytes are a head.
-        let head = unsafe { self.space.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
-        // SAFETY: it only calculates.
-        let start = unsafe { libc::CMSG_LEN(0) } as usize;
-        let rights = (head.cmsg_level, head.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS);
-        // Of another type with musl.
-        let end: usize = if rights { head.cmsg_len as _ } else { 0 };
-        let (numbers, _) = self.space.get(start..end).unwrap_or_default().as_chunks();
-        numbers.iter().copied().map(RawFd::from_ne_bytes)
+        let Arrived { len, flags, .. } = self.beside.receive(socket, buf, MsgFlags::MSG_DONTWAIT, fds)?;
+        Ok(Received { len, lost: flags.contains(MsgFlags::MSG_CTRUNC) })
     }
 }
 
@@ -136,7 +98,7 @@ mod tests {
         let some = [IoSlice::new(b"x")];
         sendmsg::<()>(theirs.as_raw_fd(), &some, &rights, MsgFlags::empty(), None).unwrap();
         write(theirs.as_fd(), b"y", Some(theirs.as_fd())).unwrap();
-        let mut reader = Reader { space: nix::cmsg_space!([RawFd; 2]) };
+        let mut reader = Reader { beside: Ancillary::within(nix::cmsg_space!([RawFd; 2])) };
         let (mut buf, mut fds) = ([0; 100], Vec::new());
         let received = reader.read(ours.as_fd(), &mut buf, &mut fds).unwrap();
         assert_eq!((received, fds.len()), (Received { len: 1, lost: true }, 2));
