@@ -90,6 +90,13 @@ pub enum AskError {
         /// Who was asked.
         to: String,
     },
+    /// The process that was asked takes nothing, it is stopped or stuck, and as much as may wait for it does: the
+    /// question was turned away.
+    #[error("{to} takes nothing, and as much as may wait for it does: ask again when it is well")]
+    Full {
+        /// Who was asked.
+        to: String,
+    },
     /// The process that was asked has no handler for this question.
     #[error("{to} has no on_ask handler for {type_name}")]
     NoHandler {

@@ -72,6 +72,8 @@ pub(crate) enum Refusal {
     Failed(String),
     NoHandler,
     Gone,
+    /// Who was asked takes nothing, and no more may wait for it.
+    Full,
     /// The question, or its answer, could not be carried.
     Unreadable(String),
 }

@@ -142,6 +142,7 @@ fn read<A: Message>(to: Address, reply: Reply<'_>) -> Result<A, AskError> {
             Err(AskError::NoHandler { to: to.to_string(), type_name: String::new() })
         }
         Reply::Refusal(Refusal::Gone) => Err(AskError::PeerGone { to: to.to_string() }),
+        Reply::Refusal(Refusal::Full) => Err(AskError::Full { to: to.to_string() }),
         Reply::Refusal(Refusal::Unreadable(why)) => {
             Err(AskError::Unreadable(format!("{to} cannot read the question: {why}")))
         }
@@ -323,6 +324,13 @@ mod tests {
             AskError::Unreadable(why) => why,
             err => panic!("{err}"),
         })
+    }
+
+    #[test]
+    fn who_takes_nothing_is_not_said_to_be_gone() {
+        let full = read::<Level>(Address::Director, Reply::Refusal(Refusal::Full)).unwrap_err();
+        assert_eq!(full, AskError::Full { to: "the director".to_owned() });
+        assert!(!full.to_string().contains("gone"), "{full}");
     }
 
     #[test]

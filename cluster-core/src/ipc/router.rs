@@ -291,7 +291,8 @@ impl Router {
         notice::write(&mut credit, &head, &Credit { to: frame.head.to, weight });
         self.deliver(from, &credit, None, sink);
         if frame.head.kind == Kind::Ask {
-            self.refuse(from, frame, sink);
+            let why = if reason == TAKES_NOTHING { Refusal::Full } else { Refusal::Gone };
+            self.refuse(from, frame, &why, sink);
         }
         found.extend(undelivered(frame, reason).map(Found::Undelivered));
     }
@@ -308,11 +309,11 @@ impl Router {
             || frame.head.parcel && self.parcels() >= self.most_parcels
     }
 
-    fn refuse(&mut self, from: PeerId, frame: &Frame<'_>, sink: Sink<'_>) {
+    fn refuse(&mut self, from: PeerId, frame: &Frame<'_>, why: &Refusal, sink: Sink<'_>) {
         let mut head = Head::system(Kind::Refusal, Address::Exchange, from.into());
         head.correlation = frame.head.correlation;
         let mut bytes = Vec::new();
-        notice::write(&mut bytes, &head, &Refusal::Gone);
+        notice::write(&mut bytes, &head, why);
         self.deliver(from, &bytes, None, sink);
     }
 

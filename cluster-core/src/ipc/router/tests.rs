@@ -418,3 +418,20 @@ fn what_comes_back_to_a_director_is_for_that_one_even_beside_its_successor() {
     bench.route(a, &frame(Kind::Answer, a, first.into(), 8, b"too late")).unwrap();
     assert!(bench.heard(second, Kind::Answer).is_empty(), "the answer of another question");
 }
+
+#[test]
+fn a_question_for_one_that_takes_nothing_is_turned_away_as_that() {
+    let (mut bench, a, b, _) = trio();
+    bench.takes = 0;
+    let message = said(a, b.into(), &"x".repeat(64 << 10));
+    while !bench.router.is_overfull(b, &frame::read(&message).unwrap().unwrap()) {
+        assert_eq!(bench.route(a, &message).unwrap(), []);
+    }
+    let question = frame(Kind::Ask, a, b.into(), 7, &[0; 64 << 10]);
+    assert_eq!(bench.route(a, &question).unwrap(), [], "its asker hears of it, and nobody else");
+    bench.route(a, &frame(Kind::Ask, a, worker(99).into(), 8, b"")).unwrap();
+    bench.drain();
+    let refusals = bench.heard(a, Kind::Refusal);
+    let refusals: Vec<Refusal> = refusals.iter().map(|body| codec::decode(body).unwrap()).collect();
+    assert_eq!(refusals, [Refusal::Full, Refusal::Gone]);
+}
