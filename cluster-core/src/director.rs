@@ -16,6 +16,7 @@ use crate::handle::ClusterHandle;
 use crate::ipc::control::ToDirector;
 use crate::ipc::handler::{Callback, Called, Program};
 use crate::ipc::inbox::Inbox;
+use crate::ipc::picture::Picture;
 use crate::ipc::queue::log;
 use crate::program::MakeFuture;
 use crate::worker::Worker;
@@ -49,15 +50,14 @@ async fn run(process: Worker, side: PrimarySide) -> Result<(), BoxError> {
     let cluster = ClusterHandle::new(process.endpoint().clone());
     let mut words = process.endpoint().take_words().ok_or("the director runs twice")?;
     let callbacks = Callbacks::start(side.on_exit, side.on_event, process.tasks());
+    let mut news = News { cluster: cluster.clone(), callbacks, picture: Picture::default(), is_known: false };
     // BEFORE the first message comes: those that have waited for this process are no early ones.
     side.handlers.into_iter().for_each(|register| register(&cluster));
     // BEFORE the first handler is called it knows how things stand: that is the primary's first word.
-    while let Some(word) = words.recv().await {
-        let is_snapshot = matches!(word, ToDirector::Snapshot(_));
-        hear(&cluster, &callbacks, word);
-        if is_snapshot {
-            break;
-        }
+    while !news.is_known
+        && let Some(word) = words.recv().await
+    {
+        news.hear(word);
     }
     process.endpoint().inbox().start(tokio::runtime::Handle::current());
     let mut program = Running::start(side.program, &cluster);
@@ -66,7 +66,7 @@ async fn run(process: Worker, side: PrimarySide) -> Result<(), BoxError> {
     loop {
         tokio::select! {
             word = words.recv() => match word {
-                Some(word) => hear(&cluster, &callbacks, word),
+                Some(word) => news.hear(word),
                 None => break,
             },
             () = &mut draining => break,
@@ -74,21 +74,37 @@ async fn run(process: Worker, side: PrimarySide) -> Result<(), BoxError> {
     }
     process.endpoint().let_go().await;
     while let Ok(word) = words.try_recv() {
-        hear(&cluster, &callbacks, word);
+        news.hear(word);
     }
     cluster.over();
     program.end().await;
     Ok(())
 }
 
-fn hear(cluster: &ClusterHandle, callbacks: &Callbacks, word: ToDirector) {
-    match word {
-        ToDirector::Snapshot(status) => cluster.stands(status),
-        ToDirector::Event(event) => {
-            cluster.happened(&event);
-            callbacks.call(event, cluster.endpoint().inbox());
+/// What the primary says, and who is told of it.
+struct News {
+    cluster: ClusterHandle,
+    callbacks: Callbacks,
+    picture: Picture,
+    /// It has been told how things stand.
+    is_known: bool,
+}
+
+impl News {
+    fn hear(&mut self, word: ToDirector) {
+        match word {
+            ToDirector::Snapshot { status, first, total } => {
+                if let Some(status) = self.picture.add(status, first, total) {
+                    self.cluster.stands(status);
+                    self.is_known = true;
+                }
+            }
+            ToDirector::Event(event) => {
+                self.cluster.happened(&event);
+                self.callbacks.call(event, self.cluster.endpoint().inbox());
+            }
+            ToDirector::Reply { id, result } => self.cluster.replied(id, result),
         }
-        ToDirector::Reply { id, result } => cluster.replied(id, result),
     }
 }
 

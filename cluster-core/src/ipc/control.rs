@@ -18,7 +18,7 @@ use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -110,8 +110,13 @@ pub(crate) enum FromForkServer {
 /// the worker's end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum ToDirector {
-    /// How things stand; what follows changes it.
-    Snapshot(Status),
+    /// How things stand; what follows changes it. In pieces, where the workers are very many: this one has those
+    /// from the `first` on, of all.
+    Snapshot {
+        status: Status,
+        first: u32,
+        total: u32,
+    },
     Event(Event),
     /// The answer to a command: it has happened, or why not.
     Reply {

@@ -21,6 +21,7 @@ pub(crate) mod message;
 pub(crate) mod node;
 pub(crate) mod notice;
 pub(crate) mod outbox;
+pub(crate) mod picture;
 pub(crate) mod prepare;
 pub(crate) mod probe;
 pub(crate) mod queue;

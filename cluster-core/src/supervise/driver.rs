@@ -19,6 +19,7 @@ use crate::id::{PeerId, Seat};
 use crate::ipc::control::ToDirector;
 use crate::ipc::exchange::{Exchange, Word};
 use crate::ipc::notice::Undelivered;
+use crate::ipc::picture;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::input::{Action, Input, Policy, Verdict};
@@ -391,9 +392,16 @@ impl Driver {
                 return;
             }
             self.untold_events = 0;
-            self.exchange.tell_director(&ToDirector::Snapshot(self.pool.status()));
+            self.tell_picture();
         }
         self.untold_events += u64::from(!self.exchange.tell_director(&ToDirector::Event(event.clone())));
+    }
+
+    /// Tells the director how things stand.
+    fn tell_picture(&self) {
+        for word in picture::words(self.pool.status()) {
+            self.exchange.tell_director(&word);
+        }
     }
 
     /// All have ended: the fork server goes too, and nothing of ours is left.

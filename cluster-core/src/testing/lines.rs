@@ -7,9 +7,9 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use crate::event::Status;
-use crate::ipc::control::{self, PROTOCOL, ToDirector, ToPrimary, Welcome};
+use crate::ipc::control::{self, PROTOCOL, ToPrimary, Welcome};
 use crate::ipc::frame::{Address, Head, Kind};
-use crate::ipc::notice;
+use crate::ipc::{notice, picture};
 use crate::role::VARIABLE;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -84,7 +84,9 @@ impl FalsePrimary {
         if role == "director" {
             let mut snapshot = Vec::new();
             let head = Head::system(Kind::Word, Address::Exchange, Address::Director);
-            notice::write(&mut snapshot, &head, &ToDirector::Snapshot(Status::default()));
+            for word in picture::words(Status::default()) {
+                notice::write(&mut snapshot, &head, &word);
+            }
             nix::unistd::write(&messages, &snapshot)?;
         }
         let mut command = Command::new("/bin/sh");

@@ -1,7 +1,6 @@
 //! Making processes, and letting go of those that never came to be.
 use crate::birth::executable::Execution;
 use crate::id::{PeerId, Seat};
-use crate::ipc::control::ToDirector;
 use crate::role::Role;
 use crate::supervise::driver::{Driver, GENERATION};
 use crate::supervise::input::Input;
@@ -24,7 +23,7 @@ impl Driver {
             self.peers.insert(peer, held);
             if seat == Seat::Director {
                 self.director = Some(peer);
-                self.exchange.tell_director(&ToDirector::Snapshot(self.pool.status()));
+                self.tell_picture();
             }
             self.make(peer, seat, newcomer)
         });
