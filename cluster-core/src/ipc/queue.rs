@@ -31,14 +31,23 @@ struct Item<T> {
 /// What stands in a queue.
 enum Entry<T> {
     Message(Item<T>),
-    Mark(Mark),
+    Mark {
+        mark: Mark,
+        /// Counts those that wait.
+        _one: Arc<()>,
+    },
 }
+
+/// So many marks wait for a handler at the most: one that never returns comes to none of them.
+const MOST_MARKS: usize = 1024;
 
 /// The end that is filled. Not bounded by itself: the senders' windows are.
 struct Queue<T> {
     items: mpsc::UnboundedSender<Entry<T>>,
     /// What a drain waits for; a stream is not waited for, because it may never be read.
     tasks: Option<TaskTracker>,
+    /// As many others have it as marks are in the queue.
+    marks: Arc<()>,
 }
 
 impl<T: Message> Receiver for Queue<T> {
@@ -53,9 +62,9 @@ impl<T: Message> Receiver for Queue<T> {
     }
 
     fn mark(&self, mark: Mark) {
-        // A stream may never be read: nobody waits for it.
-        if !self.is_stream() {
-            let _ = self.items.send(Entry::Mark(mark));
+        // A stream may never be read, and a handler that has not come to so many will not: nobody waits for them.
+        if !self.is_stream() && Arc::strong_count(&self.marks) <= MOST_MARKS {
+            let _ = self.items.send(Entry::Mark { mark, _one: self.marks.clone() });
         }
     }
 
@@ -82,7 +91,7 @@ where
     let key = shape::key_of::<H::Message>()?;
     let (items, queue) = mpsc::unbounded_channel();
     let tasks = Some(endpoint.inbox().tasks().clone());
-    endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks }));
+    endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks, marks: Arc::default() }));
     endpoint.inbox().run(work_through(queue, handler, sender, &key.name).boxed());
     Ok(())
 }
@@ -102,7 +111,7 @@ async fn work_through<F, A, H: Handler<F, A>>(
     while let Some(entry) = queue.recv().await {
         let Item { from, message, _ticket, _at_work } = match entry {
             Entry::Message(item) => item,
-            Entry::Mark(mark) => {
+            Entry::Mark { mark, _one } => {
                 drop(mark);
                 continue;
             }
@@ -160,7 +169,7 @@ impl<T: Message> MessageStream<T> {
     pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, Unsupported> {
         let key = shape::key_of::<T>()?;
         let (items, queue) = mpsc::unbounded_channel();
-        endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks: None }));
+        endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks: None, marks: Arc::default() }));
         Ok(Self { queue, endpoint: endpoint.clone() })
     }
 
@@ -180,7 +189,7 @@ impl<T> MessageStream<T> {
         loop {
             match std::task::ready!(self.queue.poll_recv(cx)) {
                 Some(Entry::Message(item)) => return Poll::Ready(Some(item)),
-                Some(Entry::Mark(_)) => {}
+                Some(Entry::Mark { .. }) => {}
                 None => return Poll::Ready(None),
             }
         }
@@ -207,5 +216,25 @@ impl<T: Message> Stream for WithSender<T> {
 impl<T> std::fmt::Debug for MessageStream<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MessageStream")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_that_never_returns_keeps_a_bounded_number_of_marks() {
+        let (items, mut entries) = mpsc::unbounded_channel();
+        let queue = Queue::<u8> { items, tasks: Some(TaskTracker::new()), marks: Arc::default() };
+        let (mark, mut marks) = mpsc::channel(1);
+        (0..3 * MOST_MARKS).for_each(|_| queue.mark(mark.clone()));
+        assert_eq!(entries.len(), MOST_MARKS);
+        // One that it has come to makes room for another.
+        drop(entries.try_recv().unwrap());
+        (0..2).for_each(|_| queue.mark(mark.clone()));
+        assert_eq!(entries.len(), MOST_MARKS);
+        drop((mark, queue, entries));
+        assert_eq!(marks.recv().now_or_never(), Some(None), "nobody is waited for any more");
     }
 }
