@@ -328,6 +328,9 @@ impl Builder {
     /// Any number; each is called for one exit at a time, in order, after handlers have done with all that the
     /// worker had sent; a handler that takes over a second for that is not waited for.
     ///
+    /// While it is at work on one exit, up to 1,024 wait for it. Further ones are dropped until it has come through
+    /// half of these, and a line in the log says how many.
+    ///
     /// # Example
     /// ```
     /// use cluster_core::{Cluster, Exit};
@@ -348,6 +351,10 @@ impl Builder {
 
     /// Has a function called, on the primary's side, for everything that happens. Any number; each is called
     /// for one event at a time, in order.
+    ///
+    /// While it is at work on one event, up to 1,024 wait for it. Further ones are dropped until it has come
+    /// through half of these; in their place it is told [`Event::EventsLost`] with their number, and a line in the
+    /// log says the same.
     ///
     /// # Example
     /// ```

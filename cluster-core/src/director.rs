@@ -2,20 +2,18 @@
 //!
 //! The primary supervises and routes, and runs no code of the user's: handlers that block, leak or crash end or
 //! stall this process and nothing else.
+mod callbacks;
+
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
+use crate::director::callbacks::Callbacks;
 use crate::error::BoxError;
 use crate::event::{Event, Exit};
 use crate::handle::ClusterHandle;
 use crate::ipc::control::ToDirector;
 use crate::ipc::handler::{Callback, Called, Program};
-use crate::ipc::inbox::Inbox;
 use crate::ipc::picture::Picture;
 use crate::ipc::queue::log;
 use crate::program::MakeFuture;
@@ -143,62 +141,4 @@ async fn finish(called: Called) -> Result<(), String> {
         Called::Done(outcome) => outcome,
         Called::Later(outcome) => outcome.await,
     }
-}
-
-/// The user's `on_exit` and `on_event`: each has a queue, and is called for one event at a time, in order.
-struct Callbacks {
-    exits: Vec<mpsc::UnboundedSender<Due<Exit>>>,
-    events: Vec<mpsc::UnboundedSender<Due<Event>>>,
-}
-
-/// Something to call a callback for, and what comes before it.
-struct Due<T> {
-    item: T,
-    after: BoxFuture<'static, ()>,
-}
-
-/// An exit is told when handlers have done with what the worker had sent. A handler that takes longer than this
-/// holds up no alert.
-const HANDLING: Duration = Duration::from_secs(1);
-
-impl Callbacks {
-    fn start(on_exit: Vec<Callback<Exit>>, on_event: Vec<Callback<Event>>, tasks: &TaskTracker) -> Self {
-        let exits = on_exit.into_iter().map(|callback| queue("on_exit", callback, tasks)).collect();
-        let events = on_event.into_iter().map(|callback| queue("on_event", callback, tasks)).collect();
-        Self { exits, events }
-    }
-
-    fn call(&self, event: Event, inbox: &Inbox) {
-        let after_its_messages = || tokio::time::timeout(HANDLING, inbox.handled()).map(drop).boxed();
-        if let Event::WorkerExited(exit) = &event {
-            for queue in &self.exits {
-                let _ = queue.send(Due { item: exit.clone(), after: after_its_messages() });
-            }
-        }
-        for queue in &self.events {
-            let after = match event {
-                Event::WorkerExited(_) => after_its_messages(),
-                _ => std::future::ready(()).boxed(),
-            };
-            let _ = queue.send(Due { item: event.clone(), after });
-        }
-    }
-}
-
-/// The queue of a callback. A drain waits until it is worked through.
-fn queue<T: Send + 'static>(
-    name: &'static str,
-    callback: Callback<T>,
-    tasks: &TaskTracker,
-) -> mpsc::UnboundedSender<Due<T>> {
-    let (items, mut queue) = mpsc::unbounded_channel::<Due<T>>();
-    let work: BoxFuture<'static, ()> = Box::pin(async move {
-        while let Some(Due { item, after }) = queue.recv().await {
-            after.await;
-            let called = AssertUnwindSafe(async { finish(callback(item)).await }).catch_unwind().await;
-            log(called, || name.to_owned());
-        }
-    });
-    tasks.spawn(work);
-    items
 }

@@ -167,7 +167,7 @@ pub enum Event {
         /// Why not.
         reason: String,
     },
-    /// Events were dropped, because the director took them too slowly.
+    /// Events were dropped here, because the director, or who is told of this, took them too slowly.
     #[non_exhaustive]
     EventsLost {
         /// How many.
