@@ -1,21 +1,23 @@
 //! The cluster as its primary side sees it: `ClusterHandle`, for code that runs in the director.
-use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
+mod events;
+mod replies;
+mod worker_ref;
+
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 
-use futures::{FutureExt, Stream, StreamExt};
-use tokio::sync::{broadcast, oneshot};
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_util::sync::CancellationToken;
 
+pub use self::events::Events;
+use self::events::Teller;
+pub use self::replies::Done;
+use self::replies::Replies;
+pub use self::worker_ref::WorkerRef;
 use crate::command::Command;
 use crate::error::CommandError;
 use crate::event::{Event, Status};
-use crate::id::{PeerId, Slot, WorkerId};
+use crate::id::{Slot, WorkerId};
 use crate::ipc::control::FromDirector;
 use crate::ipc::endpoint::Endpoint;
 use crate::ipc::error::SendError;
@@ -48,42 +50,26 @@ struct Inner {
     status: Mutex<Status>,
     /// The last workers that have ended: messages of theirs may still be handled.
     ended: Mutex<VecDeque<(WorkerId, Slot, u32)>>,
-    events: broadcast::Sender<Event>,
+    events: Teller,
     stopping: CancellationToken,
     /// Somebody has asked when the cluster stops.
     asked_for_stopping: AtomicBool,
-    replies: Mutex<Replies>,
+    replies: Replies,
 }
-
-#[derive(Default)]
-struct Replies {
-    last: u64,
-    waiting: HashMap<u64, oneshot::Sender<Result<(), CommandError>>>,
-    /// Nobody will reply any more.
-    over: bool,
-}
-
-/// Events that a stream may be behind; further ones are counted for it.
-const EVENTS: usize = 1024;
 
 /// So many workers that have ended are remembered.
 const ENDED: usize = 256;
 
 impl ClusterHandle {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        // Ids of its own: an answer to a director's command may come to its successor.
-        let last = match endpoint.me() {
-            PeerId::Director(number) => number << 32,
-            PeerId::Worker(_) => 0,
-        };
         let inner = Inner {
+            replies: Replies::new(endpoint.me()),
             endpoint,
             status: Mutex::default(),
             ended: Mutex::default(),
-            events: broadcast::channel(EVENTS).0,
+            events: Teller::new(),
             stopping: CancellationToken::new(),
             asked_for_stopping: AtomicBool::new(false),
-            replies: Mutex::new(Replies { last, ..Replies::default() }),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -137,7 +123,7 @@ impl ClusterHandle {
     /// # }
     /// ```
     pub fn events(&self) -> Events {
-        Events { stream: BroadcastStream::new(self.inner.events.subscribe()) }
+        self.inner.events.stream()
     }
 
     /// Resolves when the cluster begins to stop. A primary-side program that has asked for this is waited for
@@ -262,16 +248,11 @@ impl ClusterHandle {
     }
 
     fn command(&self, command: Command) -> Done {
-        let (reply, result) = oneshot::channel();
-        let mut replies = self.lock_replies();
-        if !replies.over {
-            replies.last += 1;
-            let id = replies.last;
-            replies.waiting.insert(id, reply);
-            drop(replies);
+        let (id, done) = self.inner.replies.expect();
+        if let Some(id) = id {
             self.inner.endpoint.say(&FromDirector::Command { id, command });
         }
-        Done { result }
+        done
     }
 
     // ----- what the director hears
@@ -322,189 +303,26 @@ impl ClusterHandle {
         if stopping {
             self.inner.stopping.cancel();
         }
-        // Nobody may be listening.
-        let _ = self.inner.events.send(event.clone());
+        self.inner.events.tell(event);
     }
 
     pub(crate) fn replied(&self, id: u64, result: Result<(), CommandError>) {
-        let reply = self.lock_replies().waiting.remove(&id);
-        if let Some(reply) = reply {
-            let _ = reply.send(result);
-        }
+        self.inner.replies.replied(id, result);
     }
 
     /// Nobody will reply any more: who waits is told so.
     pub(crate) fn over(&self) {
-        let mut replies = self.lock_replies();
-        replies.over = true;
-        replies.waiting.clear();
+        self.inner.replies.over();
         self.inner.stopping.cancel();
     }
 
     fn lock_status(&self) -> MutexGuard<'_, Status> {
         self.inner.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn lock_replies(&self) -> MutexGuard<'_, Replies> {
-        self.inner.replies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl std::fmt::Debug for ClusterHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClusterHandle").field("status", &self.status()).finish_non_exhaustive()
-    }
-}
-
-/// A worker as the primary's side sees it.
-///
-/// # Example
-/// ```no_run
-/// use cluster_core::{Cluster, WorkerRef};
-/// Cluster::builder().on_message(|from: WorkerRef, text: String| async move {
-///     println!("worker {} in slot {} says {text}", from.id(), from.slot());
-///     from.send(&"thank you".to_string()).await
-/// });
-/// ```
-#[derive(Debug, Clone)]
-pub struct WorkerRef {
-    id: WorkerId,
-    slot: Slot,
-    pid: u32,
-    cluster: ClusterHandle,
-}
-
-impl WorkerRef {
-    /// Its number.
-    ///
-    /// # Example
-    /// ```no_run
-    /// # fn look(worker: cluster_core::WorkerRef) {
-    /// println!("{}", worker.id());
-    /// # }
-    /// ```
-    pub fn id(&self) -> WorkerId {
-        self.id
-    }
-
-    /// Its place.
-    ///
-    /// # Example
-    /// ```no_run
-    /// # fn look(worker: cluster_core::WorkerRef) {
-    /// println!("{}", worker.slot());
-    /// # }
-    /// ```
-    pub fn slot(&self) -> Slot {
-        self.slot
-    }
-
-    /// Its process id; 0 where the worker was gone before anybody asked.
-    ///
-    /// # Example
-    /// ```no_run
-    /// # fn look(worker: cluster_core::WorkerRef) {
-    /// println!("{}", worker.pid());
-    /// # }
-    /// ```
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// The cluster that it is of.
-    ///
-    /// # Example
-    /// ```no_run
-    /// # async fn look(worker: cluster_core::WorkerRef) -> Result<(), cluster_core::CommandError> {
-    /// worker.cluster().restart(worker.slot()).await
-    /// # }
-    /// ```
-    pub fn cluster(&self) -> ClusterHandle {
-        self.cluster.clone()
-    }
-
-    /// Sends it a message.
-    ///
-    /// # Errors
-    /// As [`Worker::send_to`](crate::Worker::send_to).
-    ///
-    /// # Example
-    /// ```no_run
-    /// # async fn look(worker: cluster_core::WorkerRef) -> Result<(), cluster_core::SendError> {
-    /// worker.send(&"hello".to_string()).await
-    /// # }
-    /// ```
-    pub fn send<T: Message>(&self, message: &T) -> Sending {
-        self.cluster.send_to(self.id, message)
-    }
-
-    /// Asks it.
-    ///
-    /// # Errors
-    /// As [`Worker::ask`](crate::Worker::ask).
-    ///
-    /// # Example
-    /// ```no_run
-    /// # use cluster_core::{Ask, AskError, WorkerRef};
-    /// # async fn look<Q: Ask>(worker: WorkerRef, question: Q) -> Result<(), AskError> {
-    /// let answer = worker.ask(&question).await?;
-    /// # Ok(()) }
-    /// ```
-    pub fn ask<Q: Ask>(&self, question: &Q) -> Asking<Q::Answer> {
-        self.cluster.ask(self.id, question)
-    }
-}
-
-/// A command that was given: resolves when it has happened, or says why it has not.
-///
-/// # Example
-/// ```no_run
-/// # async fn program(cluster: cluster_core::ClusterHandle) {
-/// let scaled = cluster.scale(8);
-/// if let Err(err) = scaled.await {
-///     eprintln!("{err}");
-/// }
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "await it, to learn when it has happened, or why not"]
-pub struct Done {
-    result: oneshot::Receiver<Result<(), CommandError>>,
-}
-
-impl Future for Done {
-    type Output = Result<(), CommandError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(ready!(self.result.poll_unpin(cx)).unwrap_or(Err(CommandError::Gone)))
-    }
-}
-
-/// What happens in the cluster, as a stream; see [`ClusterHandle::events`].
-///
-/// # Example
-/// ```no_run
-/// use cluster_core::Event;
-/// use futures::StreamExt;
-/// # async fn program(cluster: cluster_core::ClusterHandle) {
-/// let mut exits = cluster.events().filter(|event| std::future::ready(matches!(event, Event::WorkerExited(_))));
-/// let first = exits.next().await;
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "a stream does nothing unless polled"]
-pub struct Events {
-    stream: BroadcastStream<Event>,
-}
-
-impl Stream for Events {
-    type Item = Event;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        Poll::Ready(match ready!(self.stream.poll_next_unpin(cx)) {
-            Some(Ok(event)) => Some(event),
-            Some(Err(BroadcastStreamRecvError::Lagged(count))) => Some(Event::EventsLost { count }),
-            None => None,
-        })
     }
 }
