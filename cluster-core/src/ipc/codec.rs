@@ -63,7 +63,7 @@ pub(crate) enum EncodeError {
 }
 
 /// Encodes a message after what is in `into`; on an error, that is all that is in there.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn encode_message<T: Message>(value: &T, into: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = into.len();
     encode_message_to(value, &mut *into).map(drop).inspect_err(|_| into.truncate(start))
