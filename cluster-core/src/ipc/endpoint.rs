@@ -15,7 +15,7 @@ use crate::ipc::control::ToDirector;
 use crate::ipc::error::SendError;
 use crate::ipc::frame::{self, Address, Head, Kind};
 use crate::ipc::inbox::Inbox;
-use crate::ipc::notice::{self, Credit, Notice, Receipt, Refusal, Undelivered};
+use crate::ipc::notice::{self, Credit, Receipt, Refusal, Undelivered};
 use crate::ipc::outbox::{Admitted, Awaits, Outbox, Prepared, Reply};
 use crate::ipc::tally::Tally;
 use crate::sys::readiness;
@@ -71,7 +71,7 @@ impl Endpoint {
     #[cfg(feature = "testing")]
     pub(crate) fn fake(me: PeerId, tasks: TaskTracker) -> Self {
         let fake = Self::over(me, true, 1, Way::Memory(Mutex::default()), tasks);
-        fake.outbox().notice(Notice::Slots(1));
+        fake.outbox().notice(notice::Notice::Slots(1));
         fake
     }
 

@@ -2,7 +2,8 @@
 //!
 //! From the inside out: `message` (what can be said), `shape`, `guard`, `frugal`, `codec` (how it becomes bytes
 //! and back), `frame` (how it travels), `prepare`, `sending`, `request` (from a value to a frame and back),
-//! `outbox`, `inbox`, `queue`, `ticket`, `endpoint` (a process's side), `router`, `exchange` (the primary's side).
+//! `outbox`, `inbox`, `queue`, `ticket`, `endpoint` (a process's side), `router`, `exchange` (the primary's side),
+//! `picture` (how the director learns how things stand).
 pub(crate) mod backlog;
 pub(crate) mod codec;
 pub(crate) mod control;

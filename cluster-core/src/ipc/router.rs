@@ -10,21 +10,17 @@ use std::sync::Arc;
 use crate::id::{PeerId, Seat, WorkerId};
 use crate::ipc::backlog::{Backlog, SharedParcel};
 use crate::ipc::frame::{self, Address, Frame, Head, Kind};
-use crate::ipc::notice::{self, Credit, Refusal, Undelivered, Weight};
-
-/// What waits for the socket of one process, and for all sockets together; of the latter each may have a little.
-const MOST_FOR_ONE: usize = 24 << 20;
-const MOST_FOR_ALL: usize = 36 << 20;
-const ALWAYS_FOR_ONE: usize = 256 << 10;
-const TAKES_NOTHING: &str = "it takes nothing, and as much as may wait for it does";
+use crate::ipc::notice::{self, Credit, Undelivered, Weight};
 
 mod fault;
 mod run;
 mod seats;
+mod turned_away;
 
 pub(crate) use fault::Fault;
 use fault::{body, check};
 use run::{Run, Way};
+use turned_away::Reason;
 
 /// All who can be written to.
 pub(crate) struct Router {
@@ -163,7 +159,7 @@ impl Router {
                 && self.is_overfull(peer, &frame)
             {
                 self.finish(from, run.take(), input, sink);
-                self.turn_away(from, &frame, TAKES_NOTHING, sink, found);
+                self.turn_away(from, &frame, Reason::TakesNothing, sink, found);
                 continue;
             }
             if run.as_ref().is_none_or(|run| run.way != way) || parcel.is_some() {
@@ -237,11 +233,11 @@ impl Router {
             }
             (Kind::Message | Kind::Ask, Address::Worker(_))
             | (Kind::Ask, Address::Slot(_) | Address::Director) => {
-                self.turn_away(from, frame, "there is no such worker (any more)", sink, found);
+                self.turn_away(from, frame, Reason::NoSuchWorker, sink, found);
             }
             // The asker, or the sender, is gone.
             (Kind::Answer, Address::Worker(_) | Address::ThisDirector(_)) => {
-                self.turn_away(from, frame, "its asker is gone", sink, found);
+                self.turn_away(from, frame, Reason::AskerGone, sink, found);
             }
             (Kind::Refusal | Kind::Credit, Address::Worker(_) | Address::ThisDirector(_)) => {}
             (Kind::Credit, Address::Exchange) => {
@@ -274,47 +270,6 @@ impl Router {
             ) => return Err(Fault::Misdirected { kind, to }),
         }
         Ok(())
-    }
-
-    /// A frame of a user's goes no further. Who sent it has room for another again, and hears of it.
-    fn turn_away(
-        &mut self,
-        from: PeerId,
-        frame: &Frame<'_>,
-        reason: &str,
-        sink: Sink<'_>,
-        found: &mut Vec<Found>,
-    ) {
-        let weight = Weight::of_frame(frame);
-        let mut credit = Vec::new();
-        let head = Head::system(Kind::Credit, Address::Exchange, from.into());
-        notice::write(&mut credit, &head, &Credit { to: frame.head.to, weight });
-        self.deliver(from, &credit, None, sink);
-        if frame.head.kind == Kind::Ask {
-            let why = if reason == TAKES_NOTHING { Refusal::Full } else { Refusal::Gone };
-            self.refuse(from, frame, &why, sink);
-        }
-        found.extend(undelivered(frame, reason).map(Found::Undelivered));
-    }
-
-    /// Whether a process has taken nothing for so long that no more can wait for it. Who keeps to the windows
-    /// comes here where several processes are stuck at once, or one is known by several names.
-    fn is_overfull(&self, to: PeerId, frame: &Frame<'_>) -> bool {
-        let waits = self.ports.get(&to).map_or(0, |port| port.backlog.len());
-        if waits == 0 || !matches!(frame.head.kind, Kind::Message | Kind::Ask | Kind::Answer) {
-            return false;
-        }
-        waits + frame.bytes.len() > MOST_FOR_ONE
-            || self.waiting > MOST_FOR_ALL && waits > ALWAYS_FOR_ONE
-            || frame.head.parcel && self.parcels() >= self.most_parcels
-    }
-
-    fn refuse(&mut self, from: PeerId, frame: &Frame<'_>, why: &Refusal, sink: Sink<'_>) {
-        let mut head = Head::system(Kind::Refusal, Address::Exchange, from.into());
-        head.correlation = frame.head.correlation;
-        let mut bytes = Vec::new();
-        notice::write(&mut bytes, &head, why);
-        self.deliver(from, &bytes, None, sink);
     }
 
     /// Says a word back, behind all that is on the way.
@@ -359,20 +314,6 @@ fn seat_of(to: Address) -> Option<Seat> {
         | Address::Everyone
         | Address::Exchange => None,
     }
-}
-
-/// What there is to say of a message that came to nothing.
-fn undelivered(frame: &Frame<'_>, reason: &str) -> Option<Undelivered> {
-    if frame.head.kind != Kind::Message {
-        return None;
-    }
-    Some(Undelivered {
-        from: worker_of(frame.head.from),
-        type_name: notice::printable(&String::from_utf8_lossy(frame.name)),
-        size: frame.size(),
-        count: 1,
-        reason: reason.to_owned(),
-    })
 }
 
 /// The worker that an address names; `None` is the primary's side.

@@ -3,7 +3,8 @@ use crate::id::{PeerId, Seat};
 use crate::ipc::backlog::{Backlog, SharedParcel};
 use crate::ipc::frame::{Address, Frame, Kind};
 use crate::ipc::notice::{self, Notice, Undelivered, Weight};
-use crate::ipc::router::{Port, Router, Sink, seat_of, undelivered};
+use crate::ipc::router::turned_away::{Reason, undelivered};
+use crate::ipc::router::{Port, Router, Sink, seat_of};
 
 /// So many bytes wait for places to be taken. A place whose processes never last frees its senders' windows at
 /// each end; without this bound what waits for it would grow until nobody is read any more.
@@ -59,7 +60,7 @@ impl Router {
         let held = std::mem::take(&mut place.held);
         self.waiting -= held.len();
         let mut lost = Vec::new();
-        held.salvage(|frame, _| lost.extend(undelivered(&frame, "nobody has its place any more")));
+        held.salvage(|frame, _| lost.extend(undelivered(&frame, Reason::Vacant)));
         self.tell_all(Notice::Vacant { seat }, sink);
         lost
     }
@@ -103,10 +104,10 @@ impl Router {
                     }
                     (Some(next), Kind::Word) => self.deliver(next, frame.bytes, parcel.as_ref(), sink),
                     // The next one may have heard what its sender said later: lost is better than out of order.
-                    (Some(_), _) => lost.extend(undelivered(&frame, "it has ended")),
+                    (Some(_), _) => lost.extend(undelivered(&frame, Reason::Ended)),
                 }
             }
-            (Kind::Message, _) => lost.extend(undelivered(&frame, "it has ended")),
+            (Kind::Message, _) => lost.extend(undelivered(&frame, Reason::Ended)),
             // Its asker hears of the end, and asks no more of this one.
             (Kind::Ask | Kind::Answer | Kind::Refusal, _) => {}
             (Kind::Credit | Kind::Receipt | Kind::Notice | Kind::Report | Kind::Mark | Kind::Leave, _) => {}
@@ -128,24 +129,22 @@ impl Router {
         seat: Seat,
         frame: &Frame<'_>,
         parcel: Option<SharedParcel>,
-    ) -> Result<(), &'static str> {
-        let (nobody, full) =
-            ("nobody has its place any more", "as much as may wait for the next in its place does");
+    ) -> Result<(), Reason> {
         // BEFORE there is a place for it: senders may name slots that never were.
         if !self.is_known(seat) {
-            return Err(nobody);
+            return Err(Reason::Vacant);
         }
         if parcel.is_some() && self.parcels() >= self.most_parcels {
-            return Err(full);
+            return Err(Reason::PlaceFull);
         }
         let held: usize = self.seats.values().map(|place| place.held.len()).sum();
         let place = self.seats.entry(seat).or_default();
         if place.vacant {
-            return Err(nobody);
+            return Err(Reason::Vacant);
         }
         // The primary's own words are few, and never lost.
         if frame.head.kind == Kind::Message && held + frame.bytes.len() > MOST_HELD {
-            return Err(full);
+            return Err(Reason::PlaceFull);
         }
         place.held.push(frame.bytes, 0, parcel.as_ref());
         self.waiting += frame.bytes.len();

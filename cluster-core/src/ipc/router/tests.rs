@@ -2,7 +2,7 @@
 use super::*;
 use crate::id::Slot;
 use crate::ipc::codec;
-use crate::ipc::notice::{Notice, Receipt};
+use crate::ipc::notice::{Notice, Receipt, Refusal};
 
 /// A router with sockets that take as much as they are let.
 struct Bench {
