@@ -265,35 +265,41 @@ fn a_director_that_leaves_hears_its_answer_before_it_ends() {
 fn answers_for_a_director_that_is_gone_are_not_its_successors() {
     for method in METHODS {
         let speech = start(method, &["workers=1"]);
-        let worker = speech.app.workers();
+        let workers = speech.app.workers();
         let first = speech.app.wait_for_director(None).unwrap();
-        let [before, after] = ["before", "after"].map(|name| speech.path(name).display().to_string());
-        let mut asked = 0;
         // Each director counts its questions from one: what is for the first has the second's numbers.
-        let mut ask = |path: &str| -> Vec<_> {
-            let line = format!("ask slot:0 {LONG} until {path}");
-            let all = (0..10).map(|_| speech.begin("director", &line)).collect();
-            asked += 10;
-            speech.wait_until_heard("slot-0", |heard| {
-                heard.iter().filter(|line| *line == "asked").count() == asked
-            });
-            all
+        let ask = |count: usize, kind: &str, name: &str| -> Vec<_> {
+            let line = format!("ask slot:0 {LONG} {kind} {}", speech.path(name).display());
+            (0..count).map(|_| speech.begin("director", &line)).collect()
         };
-        let lost = ask(&before);
+        let wait_until = |count: usize, what: &str| {
+            speech.wait_until_heard("slot-0", |heard| {
+                heard.iter().filter(|line| *line == what).count() == count
+            });
+            // What has been written is routed where the answer to this one is.
+            let said = speech.tell("slot-0", &format!("ask slot:0 {LONG} echo x"));
+            assert_eq!(said, r#"Ok("x")"#, "{method}");
+        };
+        let lost = [ask(10, "big-until", "early"), ask(10, "until", "late")];
+        wait_until(20, "asked");
+        // More than its socket takes: the rest waits for it in the primary.
+        signal(first, Signal::SIGSTOP).unwrap();
+        eventually("it stands still", || is_stopped(first));
+        speech.make("early");
+        wait_until(10, "answers");
         signal(first, Signal::SIGKILL).unwrap();
         let second = speech.app.wait_for_director(Some(first)).unwrap();
-        assert!(lost.into_iter().all(|line| line.answer().is_err()), "{method}: nobody is there who says it");
-        let open = ask(&after);
-        speech.make("before");
-        speech
-            .wait_until_heard("slot-0", |heard| heard.iter().filter(|line| *line == "answers").count() == 10);
-        // The answers have been routed where this one is.
-        assert_eq!(speech.tell("slot-0", &format!("ask primary {LONG} echo x")), r#"Ok("x")"#, "{method}");
+        assert!(lost.into_iter().flatten().all(|line| line.answer().is_err()), "{method}");
+        let open = ask(20, "until", "after");
+        wait_until(40, "asked");
+        speech.make("late");
+        wait_until(20, "answers");
         speech.make("after");
         for line in open {
-            assert_eq!(line.answer().unwrap(), format!("Ok({after:?})"), "{method}");
+            let answer = format!("Ok({:?})", speech.path("after"));
+            assert_eq!(line.answer().unwrap(), answer, "{method}");
         }
-        assert_eq!((speech.app.workers(), speech.app.director()), (worker, Some(second)), "{method}");
+        assert_eq!((speech.app.workers(), speech.app.director()), (workers, Some(second)), "{method}");
         assert!(!speech.log().contains("cannot understand"), "{method}: {}", speech.log());
     }
 }

@@ -221,6 +221,12 @@ pub(crate) async fn reply(ear: Ear, question: String) -> Result<String, String> 
             ear.hears("answers");
             Ok(path.to_owned())
         }
+        ("big-until", path) => {
+            ear.hears("asked");
+            appears(path).await;
+            ear.hears("answers");
+            Ok("b".repeat(100_000))
+        }
         ("refuse", why) => Err(why.to_owned()),
         ("panic", _) => panic!("an answerer panics, as it should"),
         ("never", _) => {
