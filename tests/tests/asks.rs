@@ -211,9 +211,9 @@ fn a_worker_that_leaves_takes_no_more_questions_and_its_successor_does() {
 #[test]
 fn questions_that_are_refused_use_up_no_room_for_messages() {
     // More than a sender may have on the way.
-    const ALL: &str = "ask-many primary 9000";
+    const ALL: &str = "ask-thousands primary 9";
     for method in METHODS {
-        let speech = start(method, &["workers=1", "restart-delay=5000"]);
+        let speech = start(method, &["workers=1", "restart-delay=6000"]);
         // The first restart is at once, whatever the delay.
         let first = speech.app.wait_for_director(None).unwrap();
         signal(first, Signal::SIGKILL).unwrap();

@@ -87,7 +87,7 @@ pub(crate) async fn answer(mouth: &Mouth, ear: &Ear, line: &str) -> String {
         }
         ["try", first, size] => return try_until_full(mouth, parse(first), parse(size) as usize),
         ["ask", to, millis, ..] => return ask(mouth, whom(to), parse(millis), &words[3..].join(" ")).await,
-        ["ask-many", to, count] => return ask_many(mouth, whom(to), parse(count)).await,
+        ["ask-thousands", to, count] => return ask_thousands(mouth, whom(to), parse(count)).await,
         ["ask-unanswered", to] => return format!("{:?}", mouth.ask(whom(to), &Unanswered).await),
         ["work", to, ..] => mouth.send(whom(to), &Work(words[2..].join(" "))).await,
         ["odd", kind, to] => odd(mouth, kind, whom(to)).await,
@@ -149,16 +149,18 @@ async fn ask(mouth: &Mouth, to: To, millis: u64, question: &str) -> String {
     format!("{:?}", asking.await)
 }
 
-/// Asks all at once; answers with how many were answered, and how many of the asked were gone.
-async fn ask_many(mouth: &Mouth, to: To, count: u64) -> String {
+/// Asks a thousand at a time; answers with how many were answered, and how many of the asked were gone.
+async fn ask_thousands(mouth: &Mouth, to: To, count: u64) -> String {
     let question = Question("echo x".to_owned());
-    let all = (0..count).map(|_| mouth.ask(to, &question).timeout(Duration::MAX));
     let (mut answered, mut gone) = (0, 0);
-    for said in futures::future::join_all(all).await {
-        match said {
-            Ok(_) => answered += 1,
-            Err(AskError::PeerGone { .. }) => gone += 1,
-            Err(err) => return format!("{err:?}"),
+    for _ in 0..count {
+        let all = (0..1000).map(|_| mouth.ask(to, &question).timeout(Duration::MAX));
+        for said in futures::future::join_all(all).await {
+            match said {
+                Ok(_) => answered += 1,
+                Err(AskError::PeerGone { .. }) => gone += 1,
+                Err(err) => return format!("{err:?}"),
+            }
         }
     }
     format!("answered {answered}, gone {gone}")
