@@ -226,8 +226,7 @@ fn questions_that_are_refused_use_up_no_room_for_messages() {
         assert_eq!(asked.answer().unwrap(), "answered 0, gone 9000", "{method}: of one that was stopped");
         assert_eq!(speech.tell("slot-0", ALL), "answered 0, gone 9000", "{method}: of nobody");
         assert_eq!(speech.tell("slot-0", "send primary 1 1000 100"), "done", "{method}");
-        let third = speech.app.wait_for_director(Some(second)).unwrap();
-        assert_ne!(third, second, "{method}");
+        speech.app.wait_for_director(Some(second)).unwrap();
         speech.wait_until_heard("director", |heard| numbers(heard, 1).len() == 1000);
         assert_eq!(speech.tell("slot-0", ALL), "answered 9000, gone 0", "{method}");
     }
