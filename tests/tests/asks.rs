@@ -1,7 +1,7 @@
 //! Every question has an end: its answer, or the reason why there is none.
 use nix::sys::signal::Signal;
 
-use cluster_tests::{METHODS, Speech, signal};
+use cluster_tests::{METHODS, Speech, eventually, is_stopped, numbers, signal};
 
 const SPEAKER: &str = env!("CARGO_BIN_EXE_speaker");
 
@@ -196,7 +196,7 @@ fn a_worker_that_leaves_takes_no_more_questions_and_its_successor_does() {
         signal(leaver, Signal::SIGTERM).unwrap();
         speech.app.wait_for_line("draining 2", 0).unwrap();
         // It waits for its handler; what is asked until it has said that it leaves is answered.
-        cluster_tests::eventually("it takes no questions", || {
+        eventually("it takes no questions", || {
             let said = speech.tell("slot-0", &format!("ask worker:2 {LONG} echo x"));
             assert!(said == r#"Ok("x")"# || said.contains("PeerGone"), "{method}: {said}");
             said.contains("PeerGone")
@@ -205,5 +205,100 @@ fn a_worker_that_leaves_takes_no_more_questions_and_its_successor_does() {
         speech.wait_for("slot-1", "worked");
         let said = speech.tell("slot-0", &format!("ask slot:1 {LONG} echo x"));
         assert_eq!(said, r#"Ok("x")"#, "{method}");
+    }
+}
+
+#[test]
+fn questions_that_are_refused_use_up_no_room_for_messages() {
+    // More than a sender may have on the way.
+    const ALL: &str = "ask-thousands primary 9";
+    for method in METHODS {
+        let speech = start(method, &["workers=1", "restart-delay=6000"]);
+        // The first restart is at once, whatever the delay.
+        let first = speech.app.wait_for_director(None).unwrap();
+        signal(first, Signal::SIGKILL).unwrap();
+        let second = speech.app.wait_for_director(Some(first)).unwrap();
+        signal(second, Signal::SIGSTOP).unwrap();
+        eventually("it stands still", || is_stopped(second));
+        let asked = speech.begin("slot-0", ALL);
+        signal(second, Signal::SIGKILL).unwrap();
+        speech.app.wait_for_line(&format!("director-exited {second}"), 0).unwrap();
+        assert_eq!(asked.answer().unwrap(), "answered 0, gone 9000", "{method}: of one that was stopped");
+        assert_eq!(speech.tell("slot-0", ALL), "answered 0, gone 9000", "{method}: of nobody");
+        assert_eq!(speech.tell("slot-0", "send primary 1 1000 100"), "done", "{method}");
+        speech.app.wait_for_director(Some(second)).unwrap();
+        speech.wait_until_heard("director", |heard| numbers(heard, 1).len() == 1000);
+        assert_eq!(speech.tell("slot-0", ALL), "answered 9000, gone 0", "{method}");
+    }
+}
+
+#[test]
+fn a_director_that_leaves_hears_its_answer_before_it_ends() {
+    for method in METHODS {
+        let end = std::env::temp_dir().join(format!("cluster-asks-{}-{method}", std::process::id()));
+        let speech = start(method, &["workers=1", &format!("stopping-until={}", end.display())]);
+        let director = speech.app.wait_for_director(None).unwrap();
+        let go = speech.path("go").display().to_string();
+        // By a handler, which is waited for, and by the program, which has asked to be.
+        let line = format!("ask slot:0 {LONG} until {go}");
+        assert_eq!(speech.tell("slot-0", &format!("work primary do {line}")), "done");
+        let asked = speech.begin("director", &line);
+        speech.wait_until_heard("slot-0", |heard| heard.iter().filter(|line| *line == "asked").count() == 2);
+        signal(director, Signal::SIGTERM).unwrap();
+        speech.wait_for("director", "stopping");
+        speech.app.wait_for_director(Some(director)).unwrap();
+        speech.make("go");
+        let answer = format!("Ok({go:?})");
+        assert_eq!(asked.answer().unwrap(), answer, "{method}");
+        std::fs::write(&end, "").unwrap();
+        let is_end = |line: &String| line.starts_with("event DirectorExited");
+        let heard = speech.wait_until_heard("director", |heard| heard.iter().any(is_end));
+        let ended = heard.iter().find(|line| is_end(line)).unwrap();
+        assert!(ended.contains(&format!("(pid {director}) stopped (exit code 0)")), "{method}: {ended}");
+        assert!(heard.iter().take_while(|line| !is_end(line)).any(|line| *line == answer), "{method}");
+        std::fs::remove_file(end).unwrap();
+    }
+}
+
+#[test]
+fn answers_for_a_director_that_is_gone_are_not_its_successors() {
+    for method in METHODS {
+        let speech = start(method, &["workers=1"]);
+        let workers = speech.app.workers();
+        let first = speech.app.wait_for_director(None).unwrap();
+        // Each director counts its questions from one: what is for the first has the second's numbers.
+        let ask = |count: usize, kind: &str, name: &str| -> Vec<_> {
+            let line = format!("ask slot:0 {LONG} {kind} {}", speech.path(name).display());
+            (0..count).map(|_| speech.begin("director", &line)).collect()
+        };
+        let wait_until = |count: usize, what: &str| {
+            speech.wait_until_heard("slot-0", |heard| {
+                heard.iter().filter(|line| *line == what).count() == count
+            });
+            // What has been written is routed where the answer to this one is.
+            let said = speech.tell("slot-0", &format!("ask slot:0 {LONG} echo x"));
+            assert_eq!(said, r#"Ok("x")"#, "{method}");
+        };
+        let lost = [ask(10, "big-until", "early"), ask(10, "until", "late")];
+        wait_until(20, "asked");
+        // More than its socket takes: the rest waits for it in the primary.
+        signal(first, Signal::SIGSTOP).unwrap();
+        eventually("it stands still", || is_stopped(first));
+        speech.make("early");
+        wait_until(10, "answers");
+        signal(first, Signal::SIGKILL).unwrap();
+        let second = speech.app.wait_for_director(Some(first)).unwrap();
+        assert!(lost.into_iter().flatten().all(|line| line.answer().is_err()), "{method}");
+        let open = ask(20, "until", "after");
+        wait_until(40, "asked");
+        speech.make("late");
+        wait_until(20, "answers");
+        speech.make("after");
+        for line in open {
+            let answer = format!("Ok({:?})", speech.path("after"));
+            assert_eq!(line.answer().unwrap(), answer, "{method}");
+        }
+        assert_eq!((speech.app.workers(), speech.app.director()), (workers, Some(second)), "{method}");
+        assert!(!speech.log().contains("cannot understand"), "{method}: {}", speech.log());
     }
 }

@@ -1,7 +1,9 @@
 //! Whoever does not listen costs the primary little memory, and others nothing.
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
 
-use cluster_tests::{METHODS, Speech, eventually, is_stopped, numbers, signal};
+use cluster_tests::{METHODS, Speech, eventually, expect, is_stopped, numbers, signal};
 
 const SPEAKER: &str = env!("CARGO_BIN_EXE_speaker");
 /// What the primary may have for itself, in KiB.
@@ -176,5 +178,99 @@ fn a_place_whose_workers_never_last_costs_little_and_harms_nobody_while_it_is_fl
         assert_eq!(said, r#"Ok("still there")"#, "{method}");
         std::fs::remove_file(speech.path("slot-3.trap")).unwrap();
         speech.wait_until_heard("slot-3", |heard| !numbers(heard, 1).is_empty());
+    }
+}
+
+/// Twelve workers, the last two of which have stopped and are flooded by all others, under each of their names:
+/// by more than may wait for all who are stuck.
+fn flood_two_of_twelve(method: &str, knobs: &[&str]) -> (Speech, [u32; 2]) {
+    let speech = start(method, &[&["workers=12"], knobs].concat());
+    let workers = speech.app.workers();
+    let stuck = [workers[10].pid, workers[11].pid];
+    stuck.into_iter().for_each(freeze);
+    for slot in 0..10 {
+        for to in ["slot:10", "worker:11", "slot:11", "worker:12"] {
+            assert_eq!(speech.tell(&format!("slot-{slot}"), &format!("flood {to} 1000")), "done");
+        }
+    }
+    speech.wait_until_heard("director", |heard| {
+        heard.iter().any(|line| {
+            line.starts_with("event Undelivered")
+                && line.contains("it takes nothing, and as much as may wait for it does")
+        })
+    });
+    (speech, stuck)
+}
+
+/// Has each of the ten others tell its neighbour something.
+fn go_round(speech: &Speech, first: u64) {
+    for slot in 0..10 {
+        let said =
+            speech.tell(&format!("slot-{slot}"), &format!("send slot:{} {first} 100 100", (slot + 1) % 10));
+        assert_eq!(said, "done");
+    }
+    for slot in 0..10 {
+        let neighbour = (slot + 9) % 10 + 1;
+        let all = first + 99;
+        let heard = speech
+            .wait_until_heard(&format!("slot-{slot}"), |heard| numbers(heard, neighbour).len() as u64 >= all);
+        expect(&heard, neighbour, 1..=all);
+    }
+}
+
+#[test]
+fn two_who_are_stopped_and_flooded_by_all_keep_nobody_from_the_others_nor_the_cluster_from_its_end() {
+    for method in METHODS {
+        let (mut speech, stuck) = flood_two_of_twelve(method, &[]);
+        (0..5).for_each(|round| go_round(&speech, 100 * round + 1));
+        check_memory(&speech, &format!("{method}: ten flood two"));
+        stuck.into_iter().for_each(|pid| signal(pid, Signal::SIGCONT).unwrap());
+        speech.app.signal(Signal::SIGTERM as i32).unwrap();
+        assert!(speech.app.wait_for_primary().unwrap().success(), "{method}");
+        speech.app.wait_for_no_process().unwrap();
+    }
+}
+
+#[test]
+fn a_cluster_whose_stopped_workers_are_flooded_ends_at_its_drain_deadline() {
+    const DRAIN: Duration = Duration::from_millis(1000);
+    for method in METHODS {
+        let (mut speech, _) = flood_two_of_twelve(method, &[&format!("drain={}", DRAIN.as_millis())]);
+        go_round(&speech, 1);
+        let asked = Instant::now();
+        speech.app.signal(Signal::SIGTERM as i32).unwrap();
+        assert!(speech.app.wait_for_primary().unwrap().success(), "{method}");
+        let took = asked.elapsed();
+        assert!(took >= DRAIN && took < DRAIN + Duration::from_secs(9), "{method}: {took:?}");
+        speech.app.wait_for_no_process().unwrap();
+    }
+}
+
+#[test]
+fn a_worker_out_of_descriptors_misses_a_large_message_and_lives_on() {
+    for method in METHODS {
+        let speech = start(method, &["workers=3"]);
+        let workers = speech.app.workers();
+        let burnt = speech.begin("slot-1", &format!("burn-until {}", speech.path("go").display()));
+        speech.wait_for("slot-1", "no descriptors");
+        assert_eq!(speech.tell("slot-0", "broadcast 1 1 300000"), "reached 2, missed 0", "{method}");
+        assert_eq!(speech.tell("slot-0", "broadcast 2 100 100"), "reached 2, missed 0", "{method}");
+        let heard = speech.wait_until_heard("slot-1", |heard| numbers(heard, 1).len() >= 100);
+        expect(&heard, 1, 2..=101);
+        let heard = speech.wait_until_heard("director", |heard| {
+            heard.iter().any(|line| line.starts_with("event Undelivered 1 "))
+        });
+        let told = heard.iter().find(|line| line.starts_with("event Undelivered")).unwrap();
+        assert!(told.contains("1 message of type `Said` from worker 1 did not arrive"), "{method}: {told}");
+        assert!(told.ends_with("its parcel could not be opened"), "{method}: {told}");
+
+        speech.make("go");
+        assert_eq!(burnt.answer().unwrap(), "done", "{method}");
+        assert_eq!(speech.tell("slot-0", "broadcast 102 1 300000"), "reached 2, missed 0", "{method}");
+        for (whom, first) in [("slot-1", 2), ("slot-2", 1)] {
+            let heard = speech.wait_until_heard(whom, |heard| numbers(heard, 1).contains(&102));
+            expect(&heard, 1, first..=102);
+        }
+        assert_eq!(speech.app.workers(), workers, "{method}: nobody is replaced");
     }
 }

@@ -253,3 +253,26 @@ fn a_worker_killed_in_the_middle_costs_others_nothing() {
         expect_all(&speech, "slot-2", "2", 1);
     }
 }
+
+#[test]
+fn what_comes_between_two_streams_waits_for_the_second() {
+    for method in METHODS {
+        let speech = start(method, &["workers=2", "takes"]);
+        // Each round has a stream of its own, as a handler of requests makes one.
+        for round in 0..5 {
+            let first = 100 * round + 1;
+            assert_eq!(speech.tell("slot-0", &format!("send slot:1 {first} 100 100")), "done");
+            // An answer comes behind what was sent before the question.
+            let said = speech.tell("slot-0", "ask slot:1 600000 echo they have come");
+            assert_eq!(said, r#"Ok("they have come")"#, "{method}");
+            assert_eq!(speech.heard("slot-1").len() as u64, 100 * round, "{method}: nobody listens");
+            assert_eq!(speech.tell("slot-1", "take 100"), "done", "{method}");
+            expect_all(&speech, "slot-1", "1", 100 * (round + 1));
+        }
+        // And where one waits already when they come.
+        let taking = speech.begin("slot-1", "take 1");
+        assert_eq!(speech.tell("slot-0", "send slot:1 501 1 100"), "done");
+        assert_eq!(taking.answer().unwrap(), "done", "{method}");
+        expect_all(&speech, "slot-1", "1", 501);
+    }
+}

@@ -13,9 +13,14 @@ pub(crate) fn take_part(builder: Builder, stage: &Stage) -> Builder {
         .on_message(move |from: WorkerRef, message: Said| {
             said.ear().hears(&format!("said {} {}", from.id(), message.describe()));
         })
-        .on_message(move |Work(words)| {
+        .on_message(move |from: WorkerRef, Work(words)| {
             let ear = worked.ear();
-            async move { words::work(&ear, words).await }
+            async move {
+                // Whatever is told to a process in a line, a handler can do as well.
+                let Some(line) = words.strip_prefix("do ") else { return words::work(&ear, words).await };
+                ear.hears(&words::answer(&Mouth::Director(from.cluster()), &ear, line).await);
+                Ok(())
+            }
         })
         .on_ask(move |_: WorkerRef, Question(words)| words::reply(answers.ear(), words))
         .on_exit(move |exit: Exit| exits.ear().hears(&describe_exit(&exit)));

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cluster_core::{
-    Ask, Asking, Broadcasting, ClusterHandle, Json, Message, SendError, Sending, Slot, To, Worker, WorkerId,
+    Ask, AskError, Asking, Broadcasting, ClusterHandle, Json, Message, SendError, Sending, Slot, To, Worker,
+    WorkerId,
 };
 
 use crate::types::{Flat, Late, Lean, OldOrder, Question, Said, Tagged, Unanswered, Work};
@@ -86,6 +87,7 @@ pub(crate) async fn answer(mouth: &Mouth, ear: &Ear, line: &str) -> String {
         }
         ["try", first, size] => return try_until_full(mouth, parse(first), parse(size) as usize),
         ["ask", to, millis, ..] => return ask(mouth, whom(to), parse(millis), &words[3..].join(" ")).await,
+        ["ask-thousands", to, count] => return ask_thousands(mouth, whom(to), parse(count)).await,
         ["ask-unanswered", to] => return format!("{:?}", mouth.ask(whom(to), &Unanswered).await),
         ["work", to, ..] => mouth.send(whom(to), &Work(words[2..].join(" "))).await,
         ["odd", kind, to] => odd(mouth, kind, whom(to)).await,
@@ -147,6 +149,23 @@ async fn ask(mouth: &Mouth, to: To, millis: u64, question: &str) -> String {
     format!("{:?}", asking.await)
 }
 
+/// Asks a thousand at a time; answers with how many were answered, and how many of the asked were gone.
+async fn ask_thousands(mouth: &Mouth, to: To, count: u64) -> String {
+    let question = Question("echo x".to_owned());
+    let (mut answered, mut gone) = (0, 0);
+    for _ in 0..count {
+        let all = (0..1000).map(|_| mouth.ask(to, &question).timeout(Duration::MAX));
+        for said in futures::future::join_all(all).await {
+            match said {
+                Ok(_) => answered += 1,
+                Err(AskError::PeerGone { .. }) => gone += 1,
+                Err(err) => return format!("{err:?}"),
+            }
+        }
+    }
+    format!("answered {answered}, gone {gone}")
+}
+
 /// Sends what cannot be carried, or what is known by another layout, or as JSON.
 async fn odd(mouth: &Mouth, kind: &str, to: To) -> Result<(), SendError> {
     let flat = || Flat { id: 1, rest: [("more".to_owned(), 2)].into() };
@@ -198,6 +217,18 @@ pub(crate) async fn reply(ear: Ear, question: String) -> Result<String, String> 
     match question.split_once(' ').unwrap_or((&question, "")) {
         ("echo", words) => Ok(words.to_owned()),
         ("pid", _) => Ok(std::process::id().to_string()),
+        ("until", path) => {
+            ear.hears("asked");
+            appears(path).await;
+            ear.hears("answers");
+            Ok(path.to_owned())
+        }
+        ("big-until", path) => {
+            ear.hears("asked");
+            appears(path).await;
+            ear.hears("answers");
+            Ok("b".repeat(100_000))
+        }
         ("refuse", why) => Err(why.to_owned()),
         ("panic", _) => panic!("an answerer panics, as it should"),
         ("never", _) => {

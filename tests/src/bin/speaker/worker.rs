@@ -1,4 +1,6 @@
 //! A worker that speaks and hears.
+use std::fs::File;
+
 use cluster_core::{BoxError, Json, Peer, Worker};
 use futures::StreamExt;
 
@@ -42,7 +44,7 @@ fn listen(worker: &Worker, stage: &Stage, ear: &Ear) {
         None => {}
     }
     let [said, worked, answers, orders, json] = std::array::from_fn(|_| ear.clone());
-    if !stage.has("spawned-reader") {
+    if !stage.has("spawned-reader") && !stage.has("takes") {
         worker.on_message(move |from: Peer, message: Said| said.hears(&describe(&from, &message)));
     }
     worker.on_message(move |Work(words)| {
@@ -72,25 +74,42 @@ fn read_stream(worker: &Worker, ear: &Ear) -> tokio::task::JoinHandle<()> {
     })
 }
 
-async fn answer(worker: Worker, ear: Ear, line: String) -> String {
-    match line.as_str() {
-        "listen-late" => {
-            worker.on_message(move |late: Late| {
-                ear.hears(&format!("late {} {}", late.number, late.padding.len()))
-            });
-            "done".to_owned()
-        }
-        "slots" => worker.slots().to_string(),
-        _ => match line.strip_prefix("spawn-until ") {
-            Some(path) => {
-                let path = path.to_owned();
-                worker.spawn(async move {
-                    crate::appears(path).await;
-                    ear.hears("the spawned task has ended");
-                });
-                "done".to_owned()
-            }
-            None => words::answer(&Mouth::Worker(worker), &ear, &line).await,
-        },
+/// Takes so many messages from a stream that was not there before and is not there afterwards.
+async fn take(worker: &Worker, ear: &Ear, count: u64) {
+    let mut messages = worker.messages::<Said>().with_sender();
+    for _ in 0..count {
+        let (from, message) = messages.next().await.expect("no drain begins");
+        ear.hears(&describe(&from, &message));
     }
+}
+
+/// Uses up all descriptors of this process until there is a file.
+async fn burn_until(path: &str, ear: &Ear) {
+    let mut burnt = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        burnt.push(file);
+    }
+    ear.hears("no descriptors");
+    crate::appears(path).await;
+}
+
+async fn answer(worker: Worker, ear: Ear, line: String) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        ["listen-late"] => worker.on_message(move |late: Late| {
+            ear.hears(&format!("late {} {}", late.number, late.padding.len()));
+        }),
+        ["slots"] => return worker.slots().to_string(),
+        ["spawn-until", path] => {
+            let path = path.to_owned();
+            worker.spawn(async move {
+                crate::appears(path).await;
+                ear.hears("the spawned task has ended");
+            });
+        }
+        ["take", count] => take(&worker, &ear, words::parse(count)).await,
+        ["burn-until", path] => burn_until(path, &ear).await,
+        _ => return words::answer(&Mouth::Worker(worker), &ear, &line).await,
+    }
+    "done".to_owned()
 }
