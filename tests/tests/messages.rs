@@ -276,3 +276,39 @@ fn what_comes_between_two_streams_waits_for_the_second() {
         expect_all(&speech, "slot-1", "1", 501);
     }
 }
+
+#[test]
+fn a_stream_for_each_of_many_that_have_come_loses_none() {
+    for method in METHODS {
+        let speech = start(method, &["workers=2", "takes"]);
+        // A stream for each, as a handler of requests makes one: first for what has come before there was any.
+        for last in [10, 20, 30] {
+            assert_eq!(speech.tell("slot-0", &format!("send slot:1 {} 10 100", last - 9)), "done");
+            // An answer comes behind what was sent before the question.
+            let said = speech.tell("slot-0", "ask slot:1 600000 echo they have come");
+            assert_eq!(said, r#"Ok("they have come")"#, "{method}");
+            assert_eq!(
+                numbers(&speech.heard("slot-1"), "1").len() as u64,
+                last - 10,
+                "{method}: nobody listens"
+            );
+            assert_eq!(speech.tell("slot-1", "take-each 10"), "done", "{method}");
+            expect_all(&speech, "slot-1", "1", last);
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_made_for_each_message_between_other_things_loses_none() {
+    for method in METHODS {
+        let speech = start(method, &["workers=2", "takes"]);
+        let taking = speech.begin("slot-1", "take-between 300");
+        // One at a time: they come at any moment of its course.
+        for number in 1..=300 {
+            assert_eq!(speech.tell("slot-0", &format!("send slot:1 {number} 1 100")), "done", "{method}");
+            speech.wait_until_heard("slot-1", |heard| numbers(heard, "1").len() as u64 >= number);
+        }
+        assert_eq!(taking.answer().unwrap(), "done", "{method}");
+        expect_all(&speech, "slot-1", "1", 300);
+    }
+}

@@ -83,6 +83,17 @@ async fn take(worker: &Worker, ear: &Ear, count: u64) {
     }
 }
 
+/// Takes messages between other things: what loses the race is dropped, with its stream.
+async fn take_between(worker: &Worker, ear: &Ear, count: u64) {
+    let mut taken = 0;
+    while taken < count {
+        tokio::select! {
+            () = take(worker, ear, 1) => taken += 1,
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
 /// Uses up all descriptors of this process until there is a file.
 async fn burn_until(path: &str, ear: &Ear) {
     let mut burnt = Vec::new();
@@ -107,6 +118,12 @@ async fn answer(worker: Worker, ear: Ear, line: String) -> String {
                 ear.hears("the spawned task has ended");
             });
         }
+        ["take-each", count] => {
+            for _ in 0..words::parse(count) {
+                take(&worker, &ear, 1).await;
+            }
+        }
+        ["take-between", count] => take_between(&worker, &ear, words::parse(count)).await,
         ["take", count] => take(&worker, &ear, words::parse(count)).await,
         ["burn-until", path] => burn_until(path, &ear).await,
         _ => return words::answer(&Mouth::Worker(worker), &ear, &line).await,
