@@ -139,11 +139,11 @@ pub use ipc::handler::{Handler, Outcome, Returns};
 #[cfg(target_os = "linux")]
 pub use ipc::message::{Ask, Json, Message};
 #[cfg(target_os = "linux")]
-pub use ipc::queue::{MessageStream, WithSender};
-#[cfg(target_os = "linux")]
 pub use ipc::request::Asking;
 #[cfg(target_os = "linux")]
 pub use ipc::sending::{Broadcasting, Delivery, Sending};
+#[cfg(target_os = "linux")]
+pub use ipc::stream::{MessageStream, WithSender};
 #[cfg(target_os = "linux")]
 pub use peer::{Peer, To};
 #[cfg(target_os = "linux")]

@@ -14,10 +14,11 @@ use crate::ipc::endpoint::Endpoint;
 use crate::ipc::frame::{self, Address, Head, Kind};
 use crate::ipc::message::{Ask, Json, Message};
 use crate::ipc::prepare::prepare;
-use crate::ipc::queue::{MessageStream, handle};
+use crate::ipc::queue::handle;
 use crate::ipc::request::{Asking, answer};
 use crate::ipc::sending::Sending;
 use crate::ipc::shape::key_of;
+use crate::ipc::stream::MessageStream;
 
 /// A type with something of everything, and itself in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -51,6 +51,23 @@ impl Early {
         Ok(())
     }
 
+    /// Keeps what is older than all that is kept under the name. Answers with those that there is no room for:
+    /// the youngest.
+    pub(crate) fn keep_first(
+        &mut self,
+        name: &str,
+        older: impl IntoIterator<Item = Kept>,
+    ) -> Vec<Undelivered> {
+        let younger = self.take(name);
+        let all = older.into_iter().chain(younger);
+        let lost = all.filter_map(|kept| {
+            let (from, size) = (kept.from, kept.body.len() as u64);
+            let reason = self.keep(name, kept).err()?;
+            Some(Undelivered::one(worker_of(from), name, size, reason))
+        });
+        lost.collect()
+    }
+
     /// What is kept under a name, in the order it came.
     pub(crate) fn take(&mut self, name: &str) -> VecDeque<Kept> {
         self.types.remove(name).unwrap_or_default().messages

@@ -8,11 +8,14 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use crate::ipc::early::Kept;
 use crate::ipc::endpoint::{Endpoint, Inner};
 use crate::ipc::frame::{Address, Frame};
+use crate::ipc::letter::{Arriving, Letter, PANICKED};
 use crate::ipc::listeners::{Course, HandedOver, Listeners, Waiting, undelivered};
 use crate::ipc::notice::{Refusal, Weight};
 use crate::ipc::shape::Key;
+use crate::ipc::stream::Queue;
 use crate::ipc::ticket::{Ledger, Ticket};
 
 /// Why what came has no body.
@@ -20,8 +23,10 @@ const UNOPENED: &str = "its parcel could not be opened";
 
 /// Takes messages of one type, encoded.
 pub(crate) trait Receiver: Send + Sync {
-    /// Decodes and queues one. A type that cannot be read is an error.
-    fn deliver(&self, from: Address, body: &[u8], ticket: Ticket) -> Result<Delivered, String>;
+    /// Queues one. A handler's is decoded before: one that cannot be read is an error.
+    fn deliver(&self, arriving: &mut Arriving<'_>) -> Result<Delivered, String>;
+    /// Queues messages that are older than all that it was given, in their order. Answers whether it has.
+    fn take_over(&self, older: &[Arc<Letter>]) -> bool;
     /// Queues a mark, which is dropped when all before it has been handled.
     fn mark(&self, mark: Mark);
     /// A stream ends where a drain has no more for it; handlers go on.
@@ -36,7 +41,10 @@ pub(crate) type Mark = mpsc::Sender<()>;
 /// Whether somebody is there to take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivered {
-    Yes,
+    /// It has a handler's task.
+    Handled,
+    /// It stands in a stream, and may never be taken out.
+    Waits,
     /// Nobody listens there any more.
     Closed,
 }
@@ -67,7 +75,7 @@ pub(crate) struct Inbox {
 struct State {
     listeners: Listeners,
     answerers: BTreeMap<u64, Vec<Asks>>,
-    /// No stream begins any more: it would never end.
+    /// A stream has what is kept, and no more: it would never end.
     streams_closed: bool,
     runtime: Runtime,
 }
@@ -124,10 +132,13 @@ impl Inbox {
     pub(crate) fn listen(&self, endpoint: &Endpoint, key: &'static Key, receiver: Arc<dyn Receiver>) {
         let (begins, lost) = {
             let mut state = self.lock();
-            if state.streams_closed && receiver.is_stream() {
-                return;
+            let ends = state.streams_closed && receiver.is_stream();
+            let begun = state.listeners.listen(key, receiver);
+            if ends {
+                // It has what was kept, and ends after that.
+                state.listeners.close_streams();
             }
-            state.listeners.listen(key, receiver)
+            begun
         };
         lost.into_iter().for_each(|what| endpoint.report(what));
         if begins {
@@ -150,17 +161,33 @@ impl Inbox {
                     continue;
                 }
             };
-            match self.deliver(kept.from, &kept.body, &receivers, ticket) {
+            let (from, fingerprint, size) = (kept.from, kept.fingerprint, kept.body.len() as u64);
+            let mut arriving = Arriving::new(from, kept.body, ticket);
+            match self.deliver(&mut arriving, &receivers) {
                 Ok(true) => {}
                 // They have closed meanwhile: it is looked at again.
                 Ok(false) => {
-                    self.lock().listeners.wait_first(key, Waiting { kept, receivers, ticket: Ticket::none() })
+                    let ticket = std::mem::take(&mut arriving.ticket);
+                    let kept = Kept { from, fingerprint, body: arriving.into_body() };
+                    self.lock().listeners.wait_first(key, Waiting { kept, receivers, ticket });
                 }
-                Err(reason) => {
-                    endpoint.report(undelivered(kept.from, &key.name, kept.body.len() as u64, reason));
-                }
+                Err(reason) => endpoint.report(undelivered(from, &key.name, size, reason)),
             }
         }
+    }
+
+    /// A stream is dropped: what stands in it and nobody has heard is for somebody else.
+    pub(crate) fn give_up(&self, endpoint: &Endpoint, key: &'static Key, stream: &Queue) {
+        let (letters, lost) = {
+            // At once for all others: what comes from now on is younger than what stands in it.
+            let mut state = self.lock();
+            let mut letters = stream.close();
+            let lost = state.listeners.take_back(key, &mut letters);
+            (letters, lost)
+        };
+        // Without the lock: their senders are told that they have room again.
+        drop(letters);
+        lost.into_iter().for_each(|what| endpoint.report(what));
     }
 
     /// Sets who answers questions of a type; the last one set does.
@@ -208,15 +235,16 @@ impl Inbox {
         }
     }
 
-    fn place(&self, frame: &Frame<'_>, body: &[u8], mut ticket: Ticket) -> Result<(), String> {
+    fn place(&self, frame: &Frame<'_>, body: &[u8], ticket: Ticket) -> Result<(), String> {
+        let mut arriving = Arriving::new(frame.head.from, body, ticket);
         // Again where those it was for have closed meanwhile.
         loop {
             // By itself: the lock is not held for the match.
-            let course = self.lock().listeners.admit(frame, body, &mut ticket)?;
+            let course = self.lock().listeners.admit(frame, body, &mut arriving.ticket)?;
             match course {
                 Course::Waits => return Ok(()),
                 Course::Deliver(receivers) => {
-                    if self.deliver(frame.head.from, body, &receivers, std::mem::take(&mut ticket))? {
+                    if self.deliver(&mut arriving, &receivers)? {
                         return Ok(());
                     }
                 }
@@ -224,28 +252,22 @@ impl Inbox {
         }
     }
 
-    /// Whether anybody has taken it.
-    fn deliver(
-        &self,
-        from: Address,
-        body: &[u8],
-        receivers: &[Arc<dyn Receiver>],
-        mut ticket: Ticket,
-    ) -> Result<bool, String> {
-        let (mut taken, mut left) = (false, receivers.len());
+    /// Whether anybody has it.
+    fn deliver(&self, arriving: &mut Arriving<'_>, receivers: &[Arc<dyn Receiver>]) -> Result<bool, String> {
+        let (mut handled, mut left) = (false, receivers.len());
         for receiver in receivers {
             left -= 1;
             if receiver.is_closed() {
                 continue;
             }
-            let own = if left == 0 { std::mem::take(&mut ticket) } else { ticket.share() };
-            // The type's own Deserialize runs here, and it is the user's.
-            match catch_unwind(AssertUnwindSafe(|| receiver.deliver(from, body, own))) {
-                Ok(delivered) => taken |= delivered? == Delivered::Yes,
-                Err(_) => return Err("its Deserialize panicked".to_owned()),
-            }
+            arriving.is_for(left == 0);
+            // A handler's type is decoded here: its Deserialize is the user's.
+            let delivered = catch_unwind(AssertUnwindSafe(|| receiver.deliver(arriving)))
+                .unwrap_or_else(|_| Err(PANICKED.to_owned()))
+                .inspect_err(|_| arriving.spoil())?;
+            handled |= delivered == Delivered::Handled;
         }
-        Ok(taken)
+        Ok(arriving.settle(handled))
     }
 
     /// The process ends: reports what was kept for a handler that never was, one word for each sender and type.

@@ -14,8 +14,11 @@ use crate::ipc::frame::{self, Kind};
 use crate::ipc::message::{Ask, Message};
 use crate::ipc::notice::Undelivered;
 use crate::ipc::prepare::prepare;
-use crate::ipc::queue::MessageStream;
-use crate::ipc::request;
+use crate::ipc::stream::MessageStream;
+use crate::ipc::{queue, request};
+
+#[path = "stream_tests.rs"]
+mod streams;
 
 type Hook = Box<dyn Fn(u8)>;
 
@@ -130,15 +133,26 @@ async fn who_is_still_there_hears_what_a_dropped_stream_does_not() {
     assert!(taken(&mut MessageStream::<u32>::open(&endpoint).unwrap()).is_empty(), "it was taken");
 }
 
+/// A handler that writes down what it hears.
+fn handle(endpoint: &Endpoint) -> Arc<Mutex<Vec<u8>>> {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let log = heard.clone();
+    let handler = move |Hooked(number): Hooked| log.lock().unwrap().push(number);
+    queue::handle(endpoint, handler, |_| ()).unwrap();
+    heard
+}
+
 #[tokio::test]
 async fn a_kept_message_whose_deserialize_panics_loses_no_other() {
     let (endpoint, said) = endpoint();
     (1..=4).for_each(|number| hear(&endpoint, 1, &Hooked(number)));
     set_hook(|number| assert_ne!(number, 2, "the test panics here, as it should"));
-    let mut stream = MessageStream::<Hooked>::open(&endpoint).unwrap();
+    let heard = handle(&endpoint);
     hear(&endpoint, 1, &Hooked(5));
-    assert_eq!(taken(&mut stream), [1, 3, 4, 5].map(Hooked));
+    endpoint.inbox().handled().await;
+    assert_eq!(*heard.lock().unwrap(), [1, 3, 4, 5]);
     assert_eq!(reports(&endpoint, &said).await, [(1, 1, "its Deserialize panicked".to_owned())]);
+    HOOK.set(None);
 }
 
 #[tokio::test]
@@ -147,20 +161,24 @@ async fn a_deserialize_may_use_the_inbox_and_what_comes_meanwhile_comes_after() 
     (1..=3).for_each(|number| hear(&endpoint, 1, &Hooked(number)));
     let (inner, second) = (endpoint.clone(), Arc::new(Mutex::new(None)));
     let opened = second.clone();
+    let (begun, mut done) = mpsc::unbounded_channel();
     set_hook(move |number| match number {
-        1 => hear(&inner, 1, &Hooked(4)),
+        1 => {
+            hear(&inner, 1, &Hooked(4));
+            // Somebody who waits for all that has come hears of it when that is handled.
+            begun.send(inner.inbox().handled()).unwrap();
+        }
         2 => *opened.lock().unwrap() = Some(MessageStream::<Hooked>::open(&inner).unwrap()),
         3 => hear(&inner, 1, &Hooked(5)),
         _ => {}
     });
-    // Somebody who waits for all that has come hears of it when that is handled.
-    let mut first = MessageStream::<Hooked>::open(&endpoint).unwrap();
-    assert!(endpoint.inbox().handled().now_or_never().is_some());
-    assert_eq!(taken(&mut first), [1, 2, 3, 4, 5].map(Hooked));
+    let heard = handle(&endpoint);
+    HOOK.set(None);
+    done.recv().await.unwrap().await;
+    assert_eq!(*heard.lock().unwrap(), [1, 2, 3, 4, 5]);
     let mut second = second.lock().unwrap().take().unwrap();
     assert_eq!(taken(&mut second), [Hooked(5)], "it began to listen before that one came");
     assert_eq!(reports(&endpoint, &said).await, []);
-    HOOK.set(None);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ipc::early::{Early, Kept};
 use crate::ipc::frame::{Address, Frame};
 use crate::ipc::inbox::{Mark, Receiver};
+use crate::ipc::letter::Letter;
 use crate::ipc::notice::Undelivered;
 use crate::ipc::router::worker_of;
 use crate::ipc::shape::Key;
@@ -12,6 +13,9 @@ use crate::ipc::ticket::Ticket;
 
 /// Why a message of a known name is not decoded.
 const OTHER_LAYOUT: &str = "its fields are others here than where it was sent";
+
+/// Why what a dropped stream leaves is not given to others.
+const BEGAN_LATER: &str = "its stream was dropped, and who else listens began later";
 
 /// All who receive messages, and what waits for somebody who does.
 #[derive(Default)]
@@ -36,6 +40,8 @@ pub(crate) type Receivers = Arc<Vec<Arc<dyn Receiver>>>;
 #[derive(Default)]
 struct HandingOver {
     queue: VecDeque<Waiting>,
+    /// So many at its front came before the one that is shown to receivers now.
+    ahead: usize,
     /// Those who wait for all that has come.
     marks: Vec<Mark>,
 }
@@ -70,6 +76,7 @@ impl Type {
     /// The next of those that wait; none ends the handing over.
     fn next_waiting(&mut self, early: &mut Early) -> Option<HandedOver> {
         let handing_over = self.handing_over.as_mut()?;
+        handing_over.ahead = 0;
         while let Some(mut next) = handing_over.queue.pop_front() {
             if !is_open(&next.receivers) && is_open(&self.receivers) {
                 next.receivers = self.receivers.clone();
@@ -86,6 +93,29 @@ impl Type {
         self.handing_over = None;
         marks.iter().for_each(|mark| self.mark(mark));
         None
+    }
+
+    /// Gives what was kept to those who listen now. Answers whether handing over begins with it.
+    fn give_kept(&mut self, kept: Vec<Kept>) -> bool {
+        let begins = self.handing_over.is_none() && !kept.is_empty();
+        if begins
+            && let [stream] = self.receivers.as_slice()
+            && stream.is_stream()
+        {
+            // It has them all at once: nothing is decoded now.
+            let letters: Vec<_> = kept.into_iter().map(|kept| Arc::new(Letter::of(kept))).collect();
+            stream.take_over(&letters);
+            return false;
+        }
+        if !kept.is_empty() {
+            let HandingOver { queue, ahead, .. } = self.handing_over.get_or_insert_default();
+            *ahead += kept.len();
+            // They came before what waits. They have no senders who wait for them any more.
+            for kept in kept.into_iter().rev() {
+                queue.push_front(Waiting { kept, receivers: self.receivers.clone(), ticket: Ticket::none() });
+            }
+        }
+        begins
     }
 
     fn mark(&mut self, mark: &Mark) {
@@ -124,19 +154,7 @@ impl Listeners {
         let kept = self.early.take(&key.name);
         let (ours, others): (Vec<_>, Vec<_>) =
             kept.into_iter().partition(|kept| kept.fingerprint == key.fingerprint);
-        let begins = !ours.is_empty() && known.handing_over.is_none();
-        if !ours.is_empty() {
-            let queue = &mut known.handing_over.get_or_insert_default().queue;
-            // They came before what waits.
-            for kept in ours.into_iter().rev() {
-                // What is kept has no sender who waits for it any more.
-                queue.push_front(Waiting {
-                    kept,
-                    receivers: known.receivers.clone(),
-                    ticket: Ticket::none(),
-                });
-            }
-        }
+        let begins = known.give_kept(ours);
         let lost =
             |kept: Kept| undelivered(kept.from, &key.name, kept.body.len() as u64, OTHER_LAYOUT.to_owned());
         (begins, others.into_iter().map(lost).collect())
@@ -151,8 +169,37 @@ impl Listeners {
     /// Puts back what nobody has taken.
     pub(crate) fn wait_first(&mut self, key: &Key, waiting: Waiting) {
         if let Some((known, _)) = self.known(key.fingerprint, key.name.as_bytes()) {
-            known.handing_over.get_or_insert_default().queue.push_front(waiting);
+            let HandingOver { queue, ahead, .. } = known.handing_over.get_or_insert_default();
+            queue.insert(*ahead, waiting);
         }
+    }
+
+    /// A stream is dropped, and nobody else has these: those that are unheard are older than all that is kept, or
+    /// waits. Answers with those that are lost. What is left of `letters` is done with.
+    pub(crate) fn take_back(&mut self, key: &Key, letters: &mut Vec<Letter>) -> Vec<Undelivered> {
+        let Some((known, early)) = self.known(key.fingerprint, key.name.as_bytes()) else {
+            return Vec::new();
+        };
+        let mut unheard = letters.iter_mut().filter(|letter| !letter.is_heard()).peekable();
+        if unheard.peek().is_none() {
+            return Vec::new();
+        }
+        if !is_open(&known.receivers) {
+            // Without their tickets: what is kept is not on the way any more.
+            let bodies = unheard.map(|letter| (letter.from, std::mem::take(&mut letter.body)));
+            let kept = bodies.map(|(from, body)| Kept { from, fingerprint: key.fingerprint, body });
+            return early.keep_first(&key.name, kept);
+        }
+        let lost = unheard.map(|letter| {
+            undelivered(letter.from, &key.name, letter.body.len() as u64, BEGAN_LATER.to_owned())
+        });
+        let lost = lost.collect();
+        let older: Vec<_> = letters.extract_if(.., |letter| !letter.is_heard()).map(Arc::new).collect();
+        // One: given to several they could come to one of them again, behind what is younger.
+        let taken = known.receivers.iter().any(|receiver| receiver.take_over(&older));
+        // Not dropped here: where nobody has taken them these are the last.
+        letters.extend(older.into_iter().filter_map(Arc::into_inner));
+        if taken { Vec::new() } else { lost }
     }
 
     /// Says where a message goes, and has it wait where it has to; its ticket is taken where it is queued.

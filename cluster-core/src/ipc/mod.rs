@@ -2,7 +2,7 @@
 //!
 //! From the inside out: `message` (what can be said), `shape`, `guard`, `frugal`, `codec` (how it becomes bytes
 //! and back), `frame` (how it travels), `prepare`, `sending`, `request` (from a value to a frame and back),
-//! `outbox`, `inbox`, `queue`, `ticket`, `endpoint` (a process's side), `router`, `exchange` (the primary's side),
+//! `outbox`, `inbox`, `letter`, `queue`, `stream`, `ticket`, `endpoint` (a process's side), `router`, `exchange` (the primary's side),
 //! `picture` (how the director learns how things stand).
 pub(crate) mod backlog;
 pub(crate) mod codec;
@@ -17,6 +17,7 @@ pub(crate) mod frugal;
 pub(crate) mod guard;
 pub(crate) mod handler;
 pub(crate) mod inbox;
+pub(crate) mod letter;
 pub(crate) mod listeners;
 pub(crate) mod message;
 pub(crate) mod node;
@@ -31,6 +32,7 @@ pub(crate) mod roster;
 pub(crate) mod router;
 pub(crate) mod sending;
 pub(crate) mod shape;
+pub(crate) mod stream;
 pub(crate) mod tally;
 pub(crate) mod ticket;
 pub(crate) mod window;

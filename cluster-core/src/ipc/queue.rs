@@ -1,10 +1,8 @@
-//! A receiver's queue: a handler's, which works through it one message at a time, or a stream's.
+//! A handler's queue, and how it is worked through: one message at a time.
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::{FutureExt, Stream};
+use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -14,10 +12,10 @@ use crate::ipc::endpoint::Endpoint;
 use crate::ipc::frame::Address;
 use crate::ipc::handler::{Called, Handler};
 use crate::ipc::inbox::{Delivered, Mark, Receiver};
+use crate::ipc::letter::{Arriving, Letter};
 use crate::ipc::message::Message;
 use crate::ipc::shape::{self, Unsupported};
 use crate::ipc::ticket::Ticket;
-use crate::peer::Peer;
 
 /// A message in a queue. Its sender's window has room again when it is dropped.
 struct Item<T> {
@@ -25,7 +23,7 @@ struct Item<T> {
     message: T,
     _ticket: Ticket,
     /// A drain waits for it.
-    _at_work: Option<TaskTrackerToken>,
+    _at_work: TaskTrackerToken,
 }
 
 /// What stands in a queue.
@@ -44,32 +42,37 @@ const MOST_MARKS: usize = 1024;
 /// The end that is filled. Not bounded by itself: the senders' windows are.
 struct Queue<T> {
     items: mpsc::UnboundedSender<Entry<T>>,
-    /// What a drain waits for; a stream is not waited for, because it may never be read.
-    tasks: Option<TaskTracker>,
+    /// What a drain waits for.
+    tasks: TaskTracker,
     /// As many others have it as marks are in the queue.
     marks: Arc<()>,
 }
 
 impl<T: Message> Receiver for Queue<T> {
-    fn deliver(&self, from: Address, body: &[u8], ticket: Ticket) -> Result<Delivered, String> {
-        let message = codec::decode_message(body).map_err(|err| err.to_string())?;
-        let at_work = self.tasks.as_ref().map(TaskTracker::token);
-        let item = Item { from, message, _ticket: ticket, _at_work: at_work };
+    fn deliver(&self, arriving: &mut Arriving<'_>) -> Result<Delivered, String> {
+        let message = codec::decode_message(arriving.body()).map_err(|err| err.to_string())?;
+        let (from, ticket) = (arriving.from, arriving.take_ticket());
+        let item = Item { from, message, _ticket: ticket, _at_work: self.tasks.token() };
         match self.items.send(Entry::Message(item)) {
-            Ok(()) => Ok(Delivered::Yes),
+            Ok(()) => Ok(Delivered::Handled),
             Err(_) => Ok(Delivered::Closed),
         }
     }
 
+    /// What it has may be younger, and be handled already.
+    fn take_over(&self, _: &[Arc<Letter>]) -> bool {
+        false
+    }
+
     fn mark(&self, mark: Mark) {
-        // A stream may never be read, and a handler that has not come to so many will not: nobody waits for them.
-        if !self.is_stream() && Arc::strong_count(&self.marks) <= MOST_MARKS {
+        // A handler that has not come to so many will not: nobody waits for the next.
+        if Arc::strong_count(&self.marks) <= MOST_MARKS {
             let _ = self.items.send(Entry::Mark { mark, _one: self.marks.clone() });
         }
     }
 
     fn is_stream(&self) -> bool {
-        self.tasks.is_none()
+        false
     }
 
     fn is_closed(&self) -> bool {
@@ -90,7 +93,7 @@ where
 {
     let key = shape::key_of::<H::Message>()?;
     let (items, queue) = mpsc::unbounded_channel();
-    let tasks = Some(endpoint.inbox().tasks().clone());
+    let tasks = endpoint.inbox().tasks().clone();
     endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks, marks: Arc::default() }));
     endpoint.inbox().run(work_through(queue, handler, sender, &key.name).boxed());
     Ok(())
@@ -138,87 +141,6 @@ pub(crate) fn log(outcome: std::thread::Result<Result<(), String>>, who: impl Fn
     }
 }
 
-/// Messages of one type, as they come; see [`Worker::messages`](crate::Worker::messages).
-///
-/// It ends in a drain, after the last message that was on the way when the drain began. A message that is
-/// not taken out keeps room in its sender's window; dropping the stream frees it.
-///
-/// # Example
-/// ```no_run
-/// use futures::StreamExt;
-///
-/// # async fn program(worker: cluster_core::Worker) {
-/// let mut texts = worker.messages::<String>().with_sender();
-/// while let Some((from, text)) = texts.next().await {
-///     println!("{:?} says {text}", from.worker);
-/// }
-/// # }
-/// ```
-#[must_use = "a stream does nothing unless polled"]
-pub struct MessageStream<T> {
-    queue: mpsc::UnboundedReceiver<Entry<T>>,
-    endpoint: Endpoint,
-}
-
-/// A [`MessageStream`] that says who sent each message.
-#[must_use = "a stream does nothing unless polled"]
-#[derive(Debug)]
-pub struct WithSender<T>(MessageStream<T>);
-
-impl<T: Message> MessageStream<T> {
-    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, Unsupported> {
-        let key = shape::key_of::<T>()?;
-        let (items, queue) = mpsc::unbounded_channel();
-        endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks: None, marks: Arc::default() }));
-        Ok(Self { queue, endpoint: endpoint.clone() })
-    }
-
-    /// The same messages, each with its sender.
-    ///
-    /// # Example
-    /// ```no_run
-    /// let with_sender = cluster_core::worker().messages::<String>().with_sender();
-    /// ```
-    pub fn with_sender(self) -> WithSender<T> {
-        WithSender(self)
-    }
-}
-
-impl<T> MessageStream<T> {
-    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<T>>> {
-        loop {
-            match std::task::ready!(self.queue.poll_recv(cx)) {
-                Some(Entry::Message(item)) => return Poll::Ready(Some(item)),
-                Some(Entry::Mark { .. }) => {}
-                None => return Poll::Ready(None),
-            }
-        }
-    }
-}
-
-impl<T: Message> Stream for MessageStream<T> {
-    type Item = T;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.poll_item(cx).map(|item| item.map(|item| item.message))
-    }
-}
-
-impl<T: Message> Stream for WithSender<T> {
-    type Item = (Peer, T);
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Peer, T)>> {
-        let item = std::task::ready!(self.0.poll_item(cx));
-        Poll::Ready(item.map(|item| (Peer::of(&self.0.endpoint, item.from), item.message)))
-    }
-}
-
-impl<T> std::fmt::Debug for MessageStream<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MessageStream")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +148,7 @@ mod tests {
     #[test]
     fn a_handler_that_never_returns_keeps_a_bounded_number_of_marks() {
         let (items, mut entries) = mpsc::unbounded_channel();
-        let queue = Queue::<u8> { items, tasks: Some(TaskTracker::new()), marks: Arc::default() };
+        let queue = Queue::<u8> { items, tasks: TaskTracker::new(), marks: Arc::default() };
         let (mark, mut marks) = mpsc::channel(1);
         (0..3 * MOST_MARKS).for_each(|_| queue.mark(mark.clone()));
         assert_eq!(entries.len(), MOST_MARKS);

@@ -7,9 +7,10 @@ use crate::ipc::error::SendError;
 use crate::ipc::frame::Address;
 use crate::ipc::handler::Handler;
 use crate::ipc::message::{Ask, Message};
-use crate::ipc::queue::{self, MessageStream};
+use crate::ipc::queue;
 use crate::ipc::request::{self, Asking};
 use crate::ipc::sending::{self, Broadcasting, Sending};
+use crate::ipc::stream::MessageStream;
 use crate::peer::{Peer, To};
 use crate::worker::{Worker, try_worker};
 
