@@ -170,7 +170,7 @@ async fn in_a_drain_a_stream_has_what_is_left_and_ends() {
 /// A reader that makes a stream for a few messages each while they come loses none and mixes none up.
 #[test]
 fn streams_that_come_and_go_while_messages_come_have_each_in_its_order() {
-    const ALL: u32 = 10_000;
+    const ALL: u32 = 4_000;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     let (endpoint, said) = endpoint();
