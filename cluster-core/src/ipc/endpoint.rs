@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
@@ -18,6 +19,7 @@ use crate::ipc::inbox::Inbox;
 use crate::ipc::notice::{self, Credit, Receipt, Refusal, Undelivered};
 use crate::ipc::outbox::{Admitted, Awaits, Outbox, Prepared, Reply};
 use crate::ipc::tally::Tally;
+use crate::ipc::waiters::Place;
 use crate::sys::readiness;
 
 mod hearing;
@@ -133,17 +135,18 @@ impl Endpoint {
 
     // ----- sending
 
-    /// Sends a frame if there is room; where there is none, the waker is woken when there may be.
+    /// Sends a frame if there is room. Where there is none, the waker is woken when there may be; its place is
+    /// to be given back with [`Outbox::leave`].
     pub(crate) fn admit(
         &self,
         prepared: &mut Prepared,
         awaits: Awaits,
-        waker: Option<&std::task::Waker>,
+        waits: Option<(&Waker, &mut Option<Place>)>,
     ) -> Result<Admitted, SendError> {
         let mut outbox = self.outbox();
         let admitted = self.inner.admit(&mut outbox, prepared, awaits)?;
-        if let (Admitted::No(_), Some(waker)) = (&admitted, waker) {
-            outbox.wait(waker.clone());
+        if let (Admitted::No(_), Some((waker, place))) = (&admitted, waits) {
+            *place = Some(outbox.wait(prepared, *place, waker));
         }
         Ok(admitted)
     }

@@ -35,4 +35,5 @@ pub(crate) mod shape;
 pub(crate) mod stream;
 pub(crate) mod tally;
 pub(crate) mod ticket;
+pub(crate) mod waiters;
 pub(crate) mod window;

@@ -9,6 +9,7 @@ use crate::ipc::error::SendError;
 use crate::ipc::frame::{self, Address};
 use crate::ipc::notice::{Notice, Receipt, Refusal, Weight};
 use crate::ipc::roster::{Roster, Standing};
+use crate::ipc::waiters::{Line, Place, Room, Waiters};
 use crate::ipc::window::Limits;
 
 /// When so many bytes wait for the socket they are written; if it does not take them `send` waits. Large enough
@@ -75,7 +76,7 @@ pub(crate) struct Outbox {
     questions: HashMap<u64, Question>,
     broadcasts: HashMap<u64, Broadcast>,
     last_correlation: u64,
-    waiters: Vec<Waker>,
+    waiters: Waiters,
     /// There is no primary any more.
     gone: bool,
 }
@@ -100,7 +101,7 @@ impl Outbox {
             questions: HashMap::new(),
             broadcasts: HashMap::new(),
             last_correlation: 0,
-            waiters: Vec::new(),
+            waiters: Waiters::default(),
             gone: false,
         }
     }
@@ -188,7 +189,7 @@ impl Outbox {
             }
         }
         if self.backlog.len() < MOST_WAITING / 2 {
-            self.wake();
+            self.waiters.wake(Line::Socket);
         }
         self.backlog.is_empty()
     }
@@ -198,16 +199,49 @@ impl Outbox {
         self.gone || self.backlog.is_empty()
     }
 
-    /// The caller waits for room, or for what is not known yet.
-    pub(crate) fn wait(&mut self, waker: Waker) {
-        // One that polls again and again, in a `select!`, waits once.
-        if self.waiters.last().is_none_or(|last| !last.will_wake(&waker)) {
-            self.waiters.push(waker);
-        }
+    /// Who could not send `prepared` just now waits until it may; `had` is the place in which it has waited.
+    pub(crate) fn wait(&mut self, prepared: &Prepared, had: Option<Place>, waker: &Waker) -> Place {
+        let line = if self.roster.standing(prepared.to) == Standing::Unknown {
+            Line::Roster
+        } else if self.backlog.len() >= MOST_WAITING {
+            Line::Socket
+        } else {
+            Line::Window(prepared.to)
+        };
+        self.waiters.wait(line, had, prepared.weight, waker)
     }
 
-    fn wake(&mut self) {
-        self.waiters.drain(..).for_each(Waker::wake);
+    /// Nobody waits in this place any more.
+    pub(crate) fn leave(&mut self, place: Place) {
+        self.waiters.leave(place);
+    }
+
+    /// There may be room in a window.
+    fn offer(&mut self, to: Address) {
+        const LEAST: Weight = Weight { frames: 1, bytes: frame::HEAD as u64, parcels: 0 };
+        let limits = self.limits;
+        let mut on_the_way = self.windows.get(&to).copied().unwrap_or_default();
+        self.waiters.offer(to, |weight| {
+            if limits.admit(on_the_way, weight) {
+                on_the_way.add(weight);
+                Room::Enough
+            } else if limits.admit(on_the_way, LEAST) {
+                Room::TooLittle
+            } else {
+                Room::None
+            }
+        });
+    }
+
+    /// Whether room was offered to some while others wait on: call [`offer_again`](Self::offer_again) when those
+    /// have had their turn.
+    pub(crate) fn some_wait_on(&self) -> bool {
+        self.waiters.some_wait_on()
+    }
+
+    /// Offers others the room that was offered and is still there: who was offered it may never come.
+    pub(crate) fn offer_again(&mut self) {
+        self.waiters.take_offered().into_iter().for_each(|to| self.offer(to));
     }
 
     // ----- what comes back
@@ -216,7 +250,7 @@ impl Outbox {
         if let Some(on_the_way) = self.windows.get_mut(&to) {
             on_the_way.sub(weight);
         }
-        self.wake();
+        self.offer(to);
     }
 
     pub(crate) fn receipt(&mut self, correlation: u64, receipt: Receipt) -> Option<impl FnOnce() + use<>> {
@@ -263,14 +297,14 @@ impl Outbox {
                 lost = self.take_questions(|question| question.to == seat.into());
             }
         }
-        self.wake();
+        self.waiters.wake_all();
         lost
     }
 
     /// The primary is gone: nobody will answer, and there is nobody to send to.
     pub(crate) fn end(&mut self) -> (Vec<Complete>, Vec<TakeReceipt>) {
         self.gone = true;
-        self.wake();
+        self.waiters.wake_all();
         let receipts = self.broadcasts.drain().map(|(_, broadcast)| broadcast.take).collect();
         (self.take_questions(|_| true), receipts)
     }
@@ -284,37 +318,5 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-    use crate::id::Seat;
-
-    #[test]
-    fn a_question_that_was_asked_before_anybody_was_known_ends_with_who_has_it() {
-        let mut outbox = Outbox::new(true, 1);
-        let refused = Arc::new(AtomicU32::new(0));
-        let count = refused.clone();
-        let awaits = Awaits::Reply(Box::new(move |reply| {
-            assert!(matches!(reply, Reply::Refusal(Refusal::Gone)));
-            count.fetch_add(1, Ordering::Relaxed);
-        }));
-        let mut frame = Vec::new();
-        let head = frame::Head::system(
-            frame::Kind::Ask,
-            PeerId::Worker(crate::id::WorkerId(1)).into(),
-            Address::Director,
-        );
-        frame::write(&mut frame, &head, b"Question", b"");
-        let weight = Weight::of(frame.len(), None);
-        let mut prepared = Prepared { to: Address::Director, frame, parcel: None, weight };
-        let admitted = outbox.admit(&mut prepared, awaits, &mut |bytes, _| bytes.len());
-        assert!(matches!(admitted, Ok(Admitted::Yes { .. })));
-        let (peer, seat) = (PeerId::Director(7), Seat::Director);
-        assert!(outbox.notice(Notice::Joined { peer, seat }).is_empty());
-        let lost = outbox.notice(Notice::Gone { peer, seat });
-        lost.into_iter().for_each(|complete| complete(Reply::Refusal(Refusal::Gone)));
-        assert_eq!(refused.load(Ordering::Relaxed), 1);
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

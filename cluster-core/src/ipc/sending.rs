@@ -13,14 +13,30 @@ use crate::ipc::message::Message;
 use crate::ipc::notice::Receipt;
 use crate::ipc::outbox::{Admitted, Awaits, Prepared};
 use crate::ipc::prepare::{prepare, recycle};
+use crate::ipc::waiters::Place;
+
+/// Waits for room.
+pub(crate) struct Waits {
+    endpoint: Endpoint,
+    /// Since the first poll.
+    place: Option<Place>,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.endpoint.outbox().leave(place);
+        }
+    }
+}
 
 /// The way of one frame out of this process.
 pub(crate) enum Course {
     /// There was no room yet.
     Waiting {
-        endpoint: Endpoint,
         prepared: Prepared,
         awaits: Awaits,
+        waits: Waits,
     },
     /// It has gone; what comes back is known by the correlation.
     Gone {
@@ -45,7 +61,10 @@ impl Course {
             Ok(Admitted::Yes { correlation, crowded }) => {
                 Self::gone(endpoint, prepared, correlation, crowded)
             }
-            Ok(Admitted::No(awaits)) => Course::Waiting { endpoint: endpoint.clone(), prepared, awaits },
+            Ok(Admitted::No(awaits)) => {
+                let waits = Waits { endpoint: endpoint.clone(), place: None };
+                Course::Waiting { prepared, awaits, waits }
+            }
             Err(err) => Course::Failed(err),
         }
     }
@@ -72,14 +91,15 @@ impl Course {
                 Poll::Ready(Ok(()))
             }
             Course::Failed(err) => Poll::Ready(Err(err)),
-            Course::Waiting { endpoint, mut prepared, awaits } => {
-                match endpoint.admit(&mut prepared, awaits, Some(cx.waker()))? {
+            Course::Waiting { mut prepared, awaits, mut waits } => {
+                let Waits { endpoint, place } = &mut waits;
+                match endpoint.admit(&mut prepared, awaits, Some((cx.waker(), place)))? {
                     Admitted::Yes { correlation, crowded: _ } => {
-                        *self = Self::gone(&endpoint, prepared, correlation, false);
+                        *self = Self::gone(endpoint, prepared, correlation, false);
                         Poll::Ready(Ok(()))
                     }
                     Admitted::No(awaits) => {
-                        *self = Course::Waiting { endpoint, prepared, awaits };
+                        *self = Course::Waiting { prepared, awaits, waits };
                         Poll::Pending
                     }
                 }

@@ -46,6 +46,13 @@ impl Endpoint {
         self.end(end);
     }
 
+    /// The writing task does, after those who were offered room.
+    fn offer_again_later(&self) {
+        if self.outbox().some_wait_on() {
+            self.inner.stalled.notify_one();
+        }
+    }
+
     /// One frame of the exchange's.
     fn hear(&self, frame: &Frame<'_>, body: &Body<'_>) -> Result<(), String> {
         let (inner, head, body) = (&self.inner, frame.head, body.bytes());
@@ -70,10 +77,12 @@ impl Endpoint {
             Kind::Credit => {
                 let Credit { to, weight } = codec::decode(frame.body).map_err(|err| err.to_string())?;
                 self.outbox().credit(to, weight);
+                self.offer_again_later();
             }
             Kind::Receipt => {
                 let receipt = codec::decode::<Receipt>(frame.body).map_err(|err| err.to_string())?;
                 let take = self.outbox().receipt(head.correlation, receipt);
+                self.offer_again_later();
                 if let Some(take) = take {
                     take();
                 }

@@ -1,6 +1,8 @@
 use std::io::Write as _;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicU32;
 
+use futures::FutureExt;
 use nix::errno::Errno;
 
 use super::hearing::Hearing;
@@ -8,6 +10,7 @@ use super::writing::Written;
 use super::*;
 use crate::id::WorkerId;
 use crate::ipc::codec;
+use crate::ipc::sending::Sending;
 use crate::sys::stream::{self, Reader};
 use crate::sys::{channel, parcel};
 
@@ -103,4 +106,40 @@ async fn what_waits_goes_when_there_is_room_and_ends_with_the_primary() {
     send_much(&endpoint);
     drop(primary);
     tokio::time::timeout(patience, endpoint.flush()).await.expect("nobody waits for who is gone");
+}
+
+/// The primary takes all, and says nothing.
+fn takes_all(primary: OwnedFd) {
+    let primary = std::os::unix::net::UnixStream::from(primary);
+    primary.set_nonblocking(true).unwrap();
+    let mut primary = tokio::net::UnixStream::from_std(primary).unwrap();
+    tokio::spawn(async move { tokio::io::copy(&mut primary, &mut tokio::io::sink()).await });
+}
+
+#[tokio::test]
+async fn who_waits_for_room_does_not_look_for_it_again_and_again() {
+    let (endpoint, _socket, _hearing, primary) = connected();
+    endpoint.start(|| {}).unwrap();
+    takes_all(primary);
+    let long = "x".repeat(100_000);
+    let say = || Sending::send(&endpoint, Address::Director, &long);
+    for _ in 0..10 {
+        say().await.unwrap();
+    }
+    let (mut waits, polls) = (say(), Arc::new(AtomicU32::new(0)));
+    let count = polls.clone();
+    let waiting = tokio::spawn(std::future::poll_fn(move |cx| {
+        count.fetch_add(1, Ordering::Relaxed);
+        waits.poll_unpin(cx)
+    }));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    endpoint.flush().await;
+    assert_eq!(polls.load(Ordering::Relaxed), 1, "it was woken for nothing");
+    // What has been taken makes room for it.
+    let to = Address::Director;
+    endpoint.outbox().credit(to, crate::ipc::notice::Weight { frames: 1, bytes: 100_000, parcels: 0 });
+    waiting.await.unwrap().unwrap();
+    assert_eq!(polls.load(Ordering::Relaxed), 2);
 }

@@ -58,6 +58,15 @@ impl Endpoint {
                 }
             }
             self.inner.flushed.notify_waiters();
+            if self.outbox().some_wait_on() {
+                // Those who were offered room first.
+                tokio::task::yield_now().await;
+                let mut outbox = self.outbox();
+                outbox.offer_again();
+                if outbox.some_wait_on() {
+                    self.inner.stalled.notify_one();
+                }
+            }
         }
     }
 }
