@@ -42,6 +42,9 @@ impl Early {
         if self.types.len() >= EARLY_TYPES && !self.types.contains_key(name) {
             return Err("nobody listens, and messages of many types wait already".to_owned());
         }
+        if kept.body.len() > EARLY_BYTES {
+            return Err("nobody listens, and it is longer than what may wait for a first handler".to_owned());
+        }
         let (waiting, bytes) =
             self.types.get(name).map_or((0, 0), |early| (early.messages.len(), early.bytes));
         if waiting >= EARLY_MESSAGES || bytes + kept.body.len() > EARLY_BYTES {
