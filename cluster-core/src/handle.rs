@@ -112,6 +112,9 @@ impl ClusterHandle {
     /// What happens from now on. A stream that is not read misses what is older than 1,024 events, and is told
     /// so by [`Event::EventsLost`].
     ///
+    /// It does not end by itself. A program that reads it is dropped when the last worker has ended; one that has
+    /// asked for [`stopping`](Self::stopping) is waited for, and must stop reading of itself.
+    ///
     /// # Example
     /// ```no_run
     /// use futures::StreamExt;

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use cluster_tests::{METHODS, Speech, eventually, expect, is_stopped, numbers, signal};
+use cluster_tests::{METHODS, Speech, eventually, expect, is_stopped, numbers, processor_time, signal};
 
 const SPEAKER: &str = env!("CARGO_BIN_EXE_speaker");
 /// What the primary may have for itself, in KiB.
@@ -74,6 +74,67 @@ fn a_stopped_worker_that_is_flooded_costs_little_and_harms_nobody() {
             eventually("it goes on", || flooded(&speech, whom) > before + 2000);
         }
         check_memory(&speech, &format!("{method}: it goes on"));
+    }
+}
+
+#[test]
+fn what_a_stopped_worker_misses_of_what_is_sent_to_everyone_is_told() {
+    for method in METHODS {
+        let speech = start(method, &["workers=3"]);
+        let victim = speech.app.workers()[2].pid;
+        freeze(victim);
+        // More than its socket takes and may be on the way to it; nobody waits for it.
+        for batch in 0..30 {
+            let said = speech.tell("slot-0", &format!("send everyone {} 100 1000", batch * 100 + 1));
+            assert_eq!(said, "done", "{method}");
+            for whom in ["slot-0", "slot-1"] {
+                speech.wait_until_heard(whom, |heard| numbers(heard, 1).len() as u64 == (batch + 1) * 100);
+            }
+        }
+        const WHY: &str = "a worker that it was for has not taken enough of earlier ones to have room for it";
+        let told = |heard: &[String]| -> Vec<u64> {
+            let lines = heard.iter().filter_map(|line| line.strip_prefix("event Undelivered 1 "));
+            let ours =
+                lines.filter(|line| line.ends_with(WHY) && line.contains("of type `Said` from worker 1"));
+            ours.filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+        };
+        // Each power of ten that the count has passed.
+        let heard =
+            speech.wait_until_heard("director", |heard| told(heard).last().is_some_and(|all| *all >= 1000));
+        println!("{method}: told so far: {:?}", told(&heard));
+        signal(victim, Signal::SIGCONT).unwrap();
+        assert_eq!(speech.tell("slot-1", "send slot:2 1 1 100"), "done", "{method}");
+        let heard = speech.wait_until_heard("slot-2", |heard| numbers(heard, 2) == [1]);
+        let kept = numbers(&heard, 1);
+        println!("{method}: it has heard {} of 3000", kept.len());
+        assert!(kept.len() > 100 && kept.len() < 2900, "{method}: {}", kept.len());
+        assert!(kept.is_sorted(), "{method}");
+    }
+}
+
+/// What some processes use of a processor in a second, in ticks of 10 ms.
+fn ticks_of_a_second(pids: &[u32]) -> u64 {
+    let now = || pids.iter().map(|pid| processor_time(*pid)).sum::<u64>();
+    let before = now();
+    std::thread::sleep(Duration::from_secs(1));
+    now() - before
+}
+
+#[test]
+fn who_waits_for_room_uses_next_to_no_processor_time() {
+    const FLOODERS: usize = 50;
+    for method in METHODS {
+        let speech = start(method, &["workers=2"]);
+        let [sender, victim] = speech.app.workers()[..] else { panic!("there are two") };
+        freeze(victim.pid);
+        // By both of its names: one waits for room in a window, and all others behind it.
+        for line in ["flood slot:1 1000", "flood worker:2 1000"].repeat(FLOODERS) {
+            assert_eq!(speech.tell("slot-0", line), "done", "{method}");
+        }
+        wait_until_full(&speech, &["slot-0"]);
+        let ticks = ticks_of_a_second(&[sender.pid, speech.app.pid()]);
+        println!("{method}: {} that wait use {ticks} ticks in a second", 2 * FLOODERS);
+        assert!(ticks <= 10, "{method}: {ticks} ticks");
     }
 }
 

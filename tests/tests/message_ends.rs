@@ -1,7 +1,9 @@
 //! What was said before an end is heard, and nobody waits for who is gone.
 use nix::sys::signal::Signal;
 
-use cluster_tests::{METHODS, Speech, eventually, expect, is_stopped, numbers, signal};
+use cluster_tests::{
+    METHODS, Speech, WorkerProcess, descriptors, eventually, expect, is_stopped, numbers, signal,
+};
 
 const SPEAKER: &str = env!("CARGO_BIN_EXE_speaker");
 
@@ -76,6 +78,32 @@ fn what_a_worker_sends_while_it_drains_is_heard() {
         assert_eq!(wait(&mut speech), Some(0), "{method}");
         let heard = speech.heard("director");
         (1..=3).for_each(|worker| expect(&heard, worker, 1..=1000));
+    }
+}
+
+#[test]
+fn a_grandchild_that_has_a_worker_s_socket_and_says_nothing_costs_the_primary_nothing() {
+    for method in METHODS {
+        let speech = start(method, &["workers=2"]);
+        let held = || descriptors(speech.app.pid()).unwrap().len();
+        let kill = || {
+            let victim = speech.app.workers()[1];
+            signal(victim.pid, Signal::SIGKILL).unwrap();
+            let is_next = |now: &[WorkerProcess]| now.iter().any(|worker| worker.id > victim.id);
+            speech.app.wait_for_workers(is_next).unwrap();
+        };
+        // What is made at the first end is there before it is counted.
+        kill();
+        let before = held();
+        let mut grandchildren = Vec::new();
+        for _ in 0..5 {
+            grandchildren.push(speech.tell("slot-1", "leave-child").parse::<u32>().unwrap());
+            kill();
+        }
+        let lives = |pid: &u32| std::fs::exists(format!("/proc/{pid}/fd/0")).unwrap();
+        assert!(grandchildren.iter().all(lives), "{method}: they have outlived their workers");
+        eventually(&format!("{method}: {before} descriptors, and no more"), || held() <= before);
+        grandchildren.into_iter().for_each(|pid| signal(pid, Signal::SIGKILL).unwrap());
     }
 }
 

@@ -81,6 +81,38 @@ fn what_is_sent_to_everyone_comes_to_the_sender_too() {
 }
 
 #[test]
+fn any_number_of_handlers_hear_each_message_and_one_that_is_slow_holds_up_no_other() {
+    for method in METHODS {
+        let speech = start(method, &["workers=2"]);
+        speech.make("at-once");
+        for (whom, path) in [("slot-1", "at-once"), ("slot-1", "late"), ("slot-1", "at-once")] {
+            let line = format!("listen-again {}", speech.path(path).display());
+            assert_eq!(speech.tell(whom, &line), "done", "{method}");
+        }
+        assert_eq!(speech.tell("slot-0", "send slot:1 1 100 50"), "done", "{method}");
+        let again = |heard: &[String]| -> Vec<String> {
+            heard.iter().filter(|line| line.starts_with("again ")).cloned().collect()
+        };
+        let heard = speech.wait_until_heard("slot-1", |heard| again(heard).len() >= 200);
+        let each = |times: usize| -> Vec<String> {
+            let number = |number| std::iter::repeat_n(format!("again {number} 50 whole"), times);
+            (1..=100).flat_map(number).collect()
+        };
+        let sorted = |heard: &[String]| {
+            let mut again = again(heard);
+            again.sort_by_key(|line| line.split(' ').nth(1).and_then(|number| number.parse::<u64>().ok()));
+            again
+        };
+        assert_eq!(sorted(&heard), each(2), "{method}: two of three have heard all");
+        expect_all(&speech, "slot-1", "1", 100);
+        speech.make("late");
+        let heard = speech.wait_until_heard("slot-1", |heard| again(heard).len() >= 300);
+        assert_eq!(sorted(&heard), each(3), "{method}");
+        assert_eq!(again(&heard)[200..], each(1), "{method}: one at a time, in order");
+    }
+}
+
+#[test]
 fn messages_of_all_sizes_arrive_whole_and_in_order() {
     // Around the length where a body leaves the stream, and up to the most that there may be.
     let around = (64 << 10) - 60..(64 << 10) + 8;

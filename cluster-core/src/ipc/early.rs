@@ -42,10 +42,16 @@ impl Early {
         if self.types.len() >= EARLY_TYPES && !self.types.contains_key(name) {
             return Err("nobody listens, and messages of many types wait already".to_owned());
         }
-        let early = self.types.entry(name.to_owned()).or_default();
-        if early.messages.len() >= EARLY_MESSAGES || early.bytes + kept.body.len() > EARLY_BYTES {
+        if kept.body.len() > EARLY_BYTES {
+            return Err("nobody listens, and it is longer than what may wait for a first handler".to_owned());
+        }
+        let (waiting, bytes) =
+            self.types.get(name).map_or((0, 0), |early| (early.messages.len(), early.bytes));
+        if waiting >= EARLY_MESSAGES || bytes + kept.body.len() > EARLY_BYTES {
             return Err("nobody listens, and as many as may wait for a first handler do".to_owned());
         }
+        // AFTER what refuses it: a type of which nothing is kept would take the place of another.
+        let early = self.types.entry(name.to_owned()).or_default();
         early.bytes += kept.body.len();
         early.messages.push_back(kept);
         Ok(())
@@ -89,5 +95,28 @@ impl Early {
             ..Undelivered::one(from, &name, size, reason)
         });
         lost.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(len: usize) -> Kept {
+        Kept { from: Address::Director, fingerprint: 0, body: vec![0; len] }
+    }
+
+    #[test]
+    fn a_message_that_is_not_kept_takes_no_place_of_another_type() {
+        let mut early = Early::default();
+        for name in 0..2 * EARLY_TYPES {
+            assert!(early.keep(&format!("Long{name}"), of(EARLY_BYTES + 1)).is_err());
+        }
+        for name in 0..EARLY_TYPES {
+            assert_eq!(early.keep(&name.to_string(), of(EARLY_BYTES)), Ok(()), "type {name}");
+        }
+        assert!(early.keep("One more", of(0)).unwrap_err().contains("many types"));
+        assert_eq!(early.take("0").len(), 1);
+        assert_eq!(early.keep("One more", of(0)), Ok(()));
     }
 }

@@ -3,11 +3,12 @@
 //! The router decides; `hub.rs` reads and writes, and waits for neither: what a socket does not take stays in
 //! the router's backlog, for the process's writing task. Here are the tasks, and who comes and goes.
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
@@ -100,8 +101,10 @@ impl Exchange {
             hub.tally.forget(worker);
         }
         if let Some(line) = hub.lines.remove(&peer) {
-            // Its tasks see that it is gone.
+            // Its tasks see that it is gone: the one that writes is told, and the one that reads finds the end. It
+            // would wait for ever where a grandchild has the other end and says nothing. What fails is not connected.
             line.stalled.notify_one();
+            let _ = shutdown(line.socket.as_raw_fd(), Shutdown::Both);
         }
         drop(hub);
         self.eased.notify_waiters();

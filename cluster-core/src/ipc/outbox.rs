@@ -50,9 +50,20 @@ pub(crate) enum Awaits {
 
 struct Question {
     to: Address,
-    /// Who has it, as far as is known.
-    with: Option<PeerId>,
+    /// Who may have it, of those that are not gone: whoever had the place when it was asked, and who came after
+    /// that. Word of one who came may be older than the question, or younger: until all are gone there may be an
+    /// answer.
+    with: Vec<PeerId>,
     complete: Complete,
+}
+
+impl Question {
+    /// Somebody is gone. Answers whether nobody is left who could answer.
+    fn is_lost_with(&mut self, gone: PeerId) -> bool {
+        let could = self.with.len();
+        self.with.retain(|peer| *peer != gone);
+        self.with.is_empty() && could > 0
+    }
 }
 
 struct Broadcast {
@@ -148,7 +159,8 @@ impl Outbox {
         let correlation = match awaits {
             Awaits::Nothing => 0,
             Awaits::Reply(complete) => {
-                let question = Question { to, with: self.roster.holder_of(to), complete };
+                let with = self.roster.holder_of(to).into_iter().collect();
+                let question = Question { to, with, complete };
                 self.last_correlation += 1;
                 self.questions.insert(self.last_correlation, question);
                 self.last_correlation
@@ -276,21 +288,15 @@ impl Outbox {
         self.roster.apply(notice);
         let mut lost = Vec::new();
         match notice {
-            // Who asked before it had heard of anybody there has asked this one.
             Notice::Joined { peer, seat } => {
                 let asked = self.questions.values_mut().filter(|question| question.to == seat.into());
-                asked.for_each(|question| {
-                    question.with.get_or_insert(peer);
-                });
+                asked.for_each(|question| question.with.push(peer));
             }
             Notice::Slots(slots) => self.limits = Limits::of(slots),
             Notice::Gone { peer, seat } => {
                 self.windows.remove(&peer.into());
                 self.windows.remove(&seat.into());
-                lost = self.take_questions(|question| {
-                    question.to == peer.into() && matches!(peer, PeerId::Worker(_))
-                        || question.with == Some(peer)
-                });
+                lost = self.take_questions(|question| question.is_lost_with(peer));
             }
             Notice::Vacant { seat } => {
                 self.windows.remove(&seat.into());
@@ -309,7 +315,7 @@ impl Outbox {
         (self.take_questions(|_| true), receipts)
     }
 
-    fn take_questions(&mut self, which: impl Fn(&Question) -> bool) -> Vec<Complete> {
+    fn take_questions(&mut self, which: impl Fn(&mut Question) -> bool) -> Vec<Complete> {
         self.questions
             .extract_if(|_, question| which(question))
             .map(|(_, question)| question.complete)

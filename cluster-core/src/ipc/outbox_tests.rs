@@ -29,6 +29,55 @@ fn a_question_that_was_asked_before_anybody_was_known_ends_with_who_has_it() {
     assert_eq!(refused.load(Ordering::Relaxed), 1);
 }
 
+/// Asks the worker of slot 0, which is `with`; counts its refusals.
+fn asked(with: PeerId) -> (Outbox, Arc<AtomicU32>) {
+    let (mut outbox, seat) = (Outbox::new(false, 1), Seat::Slot(Slot(0)));
+    outbox.notice(Notice::Slots(1));
+    outbox.notice(Notice::Joined { peer: with, seat });
+    let refused = Arc::new(AtomicU32::new(0));
+    let count = refused.clone();
+    let awaits = Awaits::Reply(Box::new(move |reply| {
+        assert!(matches!(reply, Reply::Refusal(Refusal::Gone)));
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let head = frame::Head::system(frame::Kind::Ask, PeerId::Worker(WorkerId(1)).into(), seat.into());
+    let mut frame = Vec::new();
+    frame::write(&mut frame, &head, b"Question", b"");
+    let weight = Weight::of(frame.len(), None);
+    let mut prepared = Prepared { to: seat.into(), frame, parcel: None, weight };
+    let admitted = outbox.admit(&mut prepared, awaits, &mut |bytes, _| bytes.len());
+    assert!(matches!(admitted, Ok(Admitted::Yes { .. })));
+    (outbox, refused)
+}
+
+fn tell(outbox: &mut Outbox, notice: Notice) {
+    let lost = outbox.notice(notice);
+    lost.into_iter().for_each(|complete| complete(Reply::Refusal(Refusal::Gone)));
+}
+
+#[test]
+fn a_question_that_a_successor_may_have_lasts_as_long_as_anybody_who_may_have_it() {
+    let seat = Seat::Slot(Slot(0));
+    let [old, new, newest] = [2, 3, 4].map(|id| PeerId::Worker(WorkerId(id)));
+    let joined = |peer| Notice::Joined { peer, seat };
+    let gone = |peer| Notice::Gone { peer, seat };
+    // (what happens after the question, and how many refusals that makes)
+    let cases: [(&[Notice], u32); 6] = [
+        (&[gone(old)], 1),
+        (&[gone(old), joined(new)], 1),
+        // The primary may have let the successor join before it read the question.
+        (&[joined(new), gone(old)], 0),
+        (&[joined(new), gone(new)], 0),
+        (&[joined(new), gone(old), gone(new)], 1),
+        (&[joined(new), gone(old), joined(newest), gone(new), gone(newest)], 1),
+    ];
+    for (notices, expected) in cases {
+        let (mut outbox, refused) = asked(old);
+        notices.iter().for_each(|notice| tell(&mut outbox, *notice));
+        assert_eq!(refused.load(Ordering::Relaxed), expected, "{notices:?}");
+    }
+}
+
 /// Counts how often a task is woken.
 #[derive(Default)]
 struct Alarm(AtomicU32);

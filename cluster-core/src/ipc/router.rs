@@ -149,7 +149,7 @@ impl Router {
             let start = at;
             at += frame.bytes.len();
             let Some(way) = self.way_of(&frame) else {
-                self.finish(from, run.take(), input, sink);
+                self.finish(from, run.take(), input, sink, found);
                 match self.treat(from, &frame, parcel, sink, found) {
                     Ok(()) => continue,
                     Err(fault) => break Some(fault),
@@ -158,19 +158,19 @@ impl Router {
             if let Way::To(peer) = way
                 && self.is_overfull(peer, &frame)
             {
-                self.finish(from, run.take(), input, sink);
+                self.finish(from, run.take(), input, sink, found);
                 self.turn_away(from, &frame, Reason::TakesNothing, sink, found);
                 continue;
             }
             if run.as_ref().is_none_or(|run| run.way != way) || parcel.is_some() {
                 let next = Run::at(start, way, parcel);
-                self.finish(from, run.replace(next), input, sink);
+                self.finish(from, run.replace(next), input, sink, found);
             }
             if let Some(run) = &mut run {
                 run.add(&frame, at);
             }
         };
-        self.finish(from, run, input, sink);
+        self.finish(from, run, input, sink, found);
         match fault {
             Some(fault) => Err(fault),
             None => Ok(at),

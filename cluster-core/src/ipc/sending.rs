@@ -136,7 +136,9 @@ impl Drop for Awaited {
 /// resolved, the message may have gone or not.
 ///
 /// `Ok` says that it is on its way, in order: it arrives unless the receiver ends before it has taken it, or this
-/// process is killed in the midst of a burst (the first of a burst is out of its hands when `send` returns).
+/// process is killed in the midst of a burst (the first of a burst is out of its hands when `send` returns). Of
+/// several receivers each hears it that has room for it; what the others miss is told as
+/// [`Event::Undelivered`](crate::Event::Undelivered).
 ///
 /// # Example
 /// ```no_run
@@ -204,7 +206,8 @@ pub struct Delivery {
     /// Workers that it is on its way to.
     pub reached: usize,
     /// Workers that have not taken enough of earlier broadcasts to have room for this one: they will not get
-    /// it. One that is stopped, or whose handler hangs, keeps nobody else waiting.
+    /// it, and [`Event::Undelivered`](crate::Event::Undelivered) tells so. One that is stopped, or whose handler
+    /// hangs, keeps nobody else waiting.
     pub missed: usize,
 }
 

@@ -79,7 +79,8 @@ impl Worker {
     /// Sends a message to somebody if there is room now.
     ///
     /// # Errors
-    /// As [`send_to`](Self::send_to), and [`SendError::Full`] where that would wait.
+    /// As [`send_to`](Self::send_to), and [`SendError::Full`] where that would wait: also for a slot or a worker
+    /// before the program has first awaited something, because until then it has not heard who there is.
     ///
     /// # Example
     /// ```no_run

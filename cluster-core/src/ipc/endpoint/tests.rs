@@ -1,6 +1,7 @@
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU32;
+use std::task::Context;
 
 use futures::FutureExt;
 use nix::errno::Errno;
@@ -106,6 +107,25 @@ async fn what_waits_goes_when_there_is_room_and_ends_with_the_primary() {
     send_much(&endpoint);
     drop(primary);
     tokio::time::timeout(patience, endpoint.flush()).await.expect("nobody waits for who is gone");
+}
+
+#[test]
+fn who_does_not_wait_any_more_is_not_remembered() {
+    struct Nobody;
+    impl std::task::Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (endpoint, ..) = connected();
+    let long = "x".repeat(100_000);
+    let say = || Sending::send(&endpoint, Address::Director, &long);
+    while let Some(Ok(())) = say().now_or_never() {}
+    let nobody = Arc::new(Nobody);
+    let waker = Waker::from(nobody.clone());
+    for _ in 0..1000 {
+        assert!(say().poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+    }
+    drop(waker);
+    assert_eq!(Arc::strong_count(&nobody), 1, "a waker is kept");
 }
 
 /// The primary takes all, and says nothing.

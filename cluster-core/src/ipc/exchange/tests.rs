@@ -79,3 +79,22 @@ async fn what_a_process_left_behind_is_told_however_little_room_there_is() {
         assert_eq!(what.type_name, name);
     }
 }
+
+#[tokio::test]
+async fn the_socket_of_a_process_that_is_gone_is_closed_though_a_grandchild_has_its_other_end() {
+    let (words, _told) = mpsc::channel(1);
+    let exchange = Exchange::new(false, 1, words);
+    let (ours, grandchilds) = stream_pair().unwrap();
+    exchange.join(FROM, Seat::Slot(Slot(0)), ours).unwrap();
+    let socket = Arc::downgrade(&exchange.lock().lines[&FROM].socket);
+    // Both tasks wait: there is nothing to read, and nothing to write.
+    tokio::task::yield_now().await;
+    exchange.leave(FROM);
+    let closed = async {
+        while socket.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("no task has it any more");
+    drop(grandchilds);
+}

@@ -1,9 +1,10 @@
 //! Stretches of frames that go the same way, and go out as one piece.
 use crate::id::PeerId;
 use crate::ipc::backlog::SharedParcel;
-use crate::ipc::frame::{Address, Frame, Head, Kind};
-use crate::ipc::notice::{self, Receipt, Weight};
-use crate::ipc::router::{Router, Sink};
+use crate::ipc::frame::{self, Address, Frame, Head, Kind};
+use crate::ipc::notice::{self, Receipt, Undelivered, Weight};
+use crate::ipc::router::turned_away::{Reason, undelivered};
+use crate::ipc::router::{Found, Router, Sink};
 use crate::ipc::window::Limits;
 
 /// A stretch of frames that go the same way.
@@ -55,17 +56,36 @@ impl Run {
 
 impl Router {
     /// Lets a stretch go.
-    pub(super) fn finish(&mut self, from: PeerId, run: Option<Run>, input: &[u8], sink: Sink<'_>) {
+    pub(super) fn finish(
+        &mut self,
+        from: PeerId,
+        run: Option<Run>,
+        input: &[u8],
+        sink: Sink<'_>,
+        found: &mut Vec<Found>,
+    ) {
         let Some(run) = run else { return };
         match run.way {
             Way::To(peer) => self.deliver(peer, &input[run.start..run.end], run.parcel.as_ref(), sink),
-            Way::Many { others } => self.broadcast(from, others.then_some(from), run, input, sink),
+            Way::Many { others } => {
+                let start = run.start;
+                let each = self.broadcast(from, others.then_some(from), run, input, sink);
+                // Whether the sender looks at its receipts is not known here.
+                found.extend(missed(&input[start..], start, &each).map(Found::Undelivered));
+            }
         }
     }
 
     /// Gives frames to all workers that have room for them, and tells the sender how many those were. To each
-    /// go as many as it has room for, as one piece.
-    fn broadcast(&mut self, from: PeerId, except: Option<PeerId>, run: Run, input: &[u8], sink: Sink<'_>) {
+    /// go as many as it has room for, as one piece. Answers with what became of each frame.
+    fn broadcast(
+        &mut self,
+        from: PeerId,
+        except: Option<PeerId>,
+        run: Run,
+        input: &[u8],
+        sink: Sink<'_>,
+    ) -> Vec<Broadcast> {
         let Run { start, parcel, mut each, .. } = run;
         let limits = Limits::of(self.slots);
         let receivers: Vec<PeerId> = self
@@ -75,10 +95,12 @@ impl Router {
             .map(|(peer, _)| *peer)
             .collect();
         for peer in receivers {
+            let room = self.room_for(peer, parcel.is_some());
             let Some(port) = self.ports.get_mut(&peer) else { continue };
             let mut end = start;
             let mut has_room = true;
             for frame in &mut each {
+                has_room = has_room && frame.end - start <= room;
                 // Once it has missed one it misses the rest of this piece, which has no gaps.
                 has_room = has_room && limits.admit(port.broadcasts, frame.weight);
                 if has_room {
@@ -94,10 +116,35 @@ impl Router {
             }
         }
         let mut receipts = Vec::new();
-        for Broadcast { correlation, receipt, .. } in each {
-            let head = Head { correlation, ..Head::system(Kind::Receipt, Address::Exchange, from.into()) };
-            notice::write(&mut receipts, &head, &receipt);
+        for Broadcast { correlation, receipt, .. } in &each {
+            let head = Head {
+                correlation: *correlation,
+                ..Head::system(Kind::Receipt, Address::Exchange, from.into())
+            };
+            notice::write(&mut receipts, &head, receipt);
         }
         self.deliver(from, &receipts, None, sink);
+        each
     }
+}
+
+/// What there is to say of frames that some have missed: one word for a row of one type. `input` begins at `start`.
+fn missed(input: &[u8], start: usize, each: &[Broadcast]) -> impl Iterator<Item = Undelivered> + use<> {
+    let mut told: Vec<Undelivered> = Vec::new();
+    let mut at = 0;
+    for Broadcast { end, receipt, .. } in each {
+        let frame = frame::read(&input[at..]);
+        at = end - start;
+        if receipt.missed == 0 {
+            continue;
+        }
+        let Ok(Some(frame)) = frame else { break };
+        let Some(what) = undelivered(&frame, Reason::Missed) else { continue };
+        let what = Undelivered { count: u64::from(receipt.missed), ..what };
+        match told.last_mut().filter(|last| last.type_name == what.type_name) {
+            Some(last) => *last = Undelivered { count: last.count + what.count, ..what },
+            None => told.push(what),
+        }
+    }
+    told.into_iter()
 }

@@ -138,12 +138,14 @@ impl Router {
             return Err(Reason::PlaceFull);
         }
         let held: usize = self.seats.values().map(|place| place.held.len()).sum();
+        let here = self.seats.get(&seat).map_or(0, |place| place.held.len());
+        let is_full = held + frame.bytes.len() > MOST_HELD || self.is_too_much_for_all(here);
         let place = self.seats.entry(seat).or_default();
         if place.vacant {
             return Err(Reason::Vacant);
         }
         // The primary's own words are few, and never lost.
-        if frame.head.kind == Kind::Message && held + frame.bytes.len() > MOST_HELD {
+        if frame.head.kind == Kind::Message && is_full {
             return Err(Reason::PlaceFull);
         }
         place.held.push(frame.bytes, 0, parcel.as_ref());

@@ -1,4 +1,6 @@
 //! The router by table: who gets what, in which order, and what becomes of the rest.
+mod bounds;
+
 use super::*;
 use crate::id::Slot;
 use crate::ipc::codec;

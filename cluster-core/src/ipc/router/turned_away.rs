@@ -24,13 +24,16 @@ pub(super) enum Reason {
     PlaceFull,
     #[error("it takes nothing, and as much as may wait for it does")]
     TakesNothing,
+    /// Of a message to several.
+    #[error("a worker that it was for has not taken enough of earlier ones to have room for it")]
+    Missed,
 }
 
 impl Reason {
     /// What a question is told.
     fn refusal(self) -> Refusal {
         match self {
-            Reason::TakesNothing | Reason::PlaceFull => Refusal::Full,
+            Reason::TakesNothing | Reason::PlaceFull | Reason::Missed => Refusal::Full,
             Reason::NoSuchWorker | Reason::AskerGone | Reason::Ended | Reason::Vacant => Refusal::Gone,
         }
     }
@@ -60,13 +63,25 @@ impl Router {
     /// Whether a process has taken nothing for so long that no more can wait for it. Who keeps to the windows
     /// comes here where several processes are stuck at once, or one is known by several names.
     pub(super) fn is_overfull(&self, to: PeerId, frame: &Frame<'_>) -> bool {
-        let waits = self.ports.get(&to).map_or(0, |port| port.backlog.len());
-        if waits == 0 || !matches!(frame.head.kind, Kind::Message | Kind::Ask | Kind::Answer) {
-            return false;
+        matches!(frame.head.kind, Kind::Message | Kind::Ask | Kind::Answer)
+            && frame.bytes.len() > self.room_for(to, frame.head.parcel)
+    }
+
+    /// How many bytes of a user's may come to a process: any number where nothing waits for its socket.
+    pub(super) fn room_for(&self, to: PeerId, parcel: bool) -> usize {
+        let waits = self.waiting_of(to);
+        if waits == 0 {
+            usize::MAX
+        } else if self.is_too_much_for_all(waits) || parcel && self.parcels() >= self.most_parcels {
+            0
+        } else {
+            MOST_FOR_ONE.saturating_sub(waits)
         }
-        waits + frame.bytes.len() > MOST_FOR_ONE
-            || self.waiting > MOST_FOR_ALL && waits > ALWAYS_FOR_ONE
-            || frame.head.parcel && self.parcels() >= self.most_parcels
+    }
+
+    /// Whether all backlogs together have no room for more where so much waits already.
+    pub(super) fn is_too_much_for_all(&self, waits: usize) -> bool {
+        self.waiting > MOST_FOR_ALL && waits > ALWAYS_FOR_ONE
     }
 
     fn refuse(&mut self, from: PeerId, frame: &Frame<'_>, why: &Refusal, sink: Sink<'_>) {

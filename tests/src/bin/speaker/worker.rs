@@ -1,6 +1,9 @@
 //! A worker that speaks and hears.
 use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
+use cluster_core::testing::lines::Lines;
 use cluster_core::{BoxError, Json, Peer, Worker};
 use futures::StreamExt;
 
@@ -104,12 +107,32 @@ async fn burn_until(path: &str, ear: &Ear) {
     crate::appears(path).await;
 }
 
+/// Starts a child that says nothing and has this process's end of its message socket. Answers with its pid.
+fn leave_child() -> std::io::Result<u32> {
+    let socket = Lines::of_this_process()?.messages;
+    let mut command = Command::new("sleep");
+    command.arg("600").stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
+    // A group of its own: with the worker's it would end.
+    Ok(command.process_group(0).spawn()?.id())
+}
+
 async fn answer(worker: Worker, ear: Ear, line: String) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {
         ["listen-late"] => worker.on_message(move |late: Late| {
             ear.hears(&format!("late {} {}", late.number, late.padding.len()));
         }),
+        ["listen-again", path] => {
+            let path = path.to_owned();
+            worker.on_message(move |message: Said| {
+                let (ear, path) = (ear.clone(), path.clone());
+                async move {
+                    crate::appears(&path).await;
+                    ear.hears(&format!("again {}", message.describe()));
+                }
+            });
+        }
+        ["leave-child"] => return leave_child().map_or_else(|err| err.to_string(), |pid| pid.to_string()),
         ["slots"] => return worker.slots().to_string(),
         ["spawn-until", path] => {
             let path = path.to_owned();
