@@ -1,6 +1,7 @@
 //! The program of a worker: an actix system, the applications, accepting, draining.
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -54,13 +55,14 @@ pub(crate) fn run(
             worker.draining().await;
             asked.at_once().await;
         };
-        let served = match select(pin!(serve(&worker, listeners, make)), pin!(stop)).await {
-            Either::Left((served, _)) => served,
-            Either::Right(((), _)) => Ok(()),
+        let serve = AssertUnwindSafe(serve(&worker, listeners, make)).catch_unwind();
+        let ended = match select(pin!(serve), pin!(stop)).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(((), _)) => Ok(Ok(())),
         };
         // Never dropped: that would wait for what `web::block` began, which may never end.
         std::mem::forget(runtime);
-        served
+        worker.finish(ended).await
     })
 }
 
@@ -82,7 +84,6 @@ async fn serve(
     join_all(sites.into_iter().map(|site| site.accept(worker, &open))).await;
     open.close();
     open.wait().await;
-    worker.finish_tasks().await;
     Ok(())
 }
 

@@ -220,6 +220,11 @@ impl Builder {
     /// The program of each worker. It is ready when it first accepts, and a drain waits for it to return and
     /// for what it spawned with [`Worker::spawn`].
     ///
+    /// One that returns (or panics) unasked ends its worker: [`draining()`](Worker::draining) resolves, handlers at
+    /// work and spawned tasks have until the drain deadline, and what was sent is delivered. Where that takes more
+    /// than half a second the worker counts as draining ([`Leave::Ended`](crate::Leave::Ended)) and has a successor,
+    /// unless the restart policy has to see its exit code first.
+    ///
     /// # Example
     /// ```
     /// use cluster_core::Cluster;

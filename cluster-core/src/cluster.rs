@@ -139,11 +139,7 @@ impl Ready {
             }
             Program::Blocking(serve) => serve_on_thread(worker.clone(), serve).await,
         };
-        worker.program_ended(match &result {
-            Ok(Ok(())) => None,
-            Ok(Err(err)) => Some(crate::ipc::control::text(newborn::chain(err.as_ref()))),
-            Err(panic) => Some(crate::ipc::control::text(crate::error::panic_text(panic.as_ref()))),
-        });
+        worker.program_ended(newborn::error_of(&result));
         worker.words_passed_on().await;
         let failed = if role == Role::Director { Error::Director } else { Error::Worker };
         match result {

@@ -210,6 +210,9 @@ pub enum Leave {
     Restart,
     /// Its slot is given up.
     Scaled,
+    /// Its program has ended unasked, and what that began (handlers, spawned tasks) has still to finish. A
+    /// successor starts where the restart policy does not wait for the exit code.
+    Ended,
     /// The cluster stops.
     Stop,
 }

@@ -14,7 +14,9 @@ pub(crate) struct Life {
     orphaned: AtomicBool,
     /// For the sentinel: a signal or `retire` asks for a drain.
     pub(crate) leave: Arc<AtomicBool>,
-    /// For the sentinel: the program has ended.
+    /// For the sentinel: the program has ended unasked; what it began has until the drain deadline.
+    ends: AtomicBool,
+    /// For the sentinel: the program has ended, and what it began.
     finished: AtomicBool,
     pub(crate) for_runtime: Arc<EventFd>,
     pub(crate) for_sentinel: Arc<EventFd>,
@@ -31,6 +33,7 @@ impl Life {
             close_queue: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
             leave: Arc::new(AtomicBool::new(false)),
+            ends: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             for_runtime: Arc::new(bell()?),
             for_sentinel: Arc::new(bell()?),
@@ -58,7 +61,17 @@ impl Life {
         self.close_queue.load(Ordering::Acquire)
     }
 
-    /// Tells the sentinel that the program has ended.
+    /// Tells the sentinel that the program has ended unasked.
+    pub(crate) fn end(&self) {
+        self.ends.store(true, Ordering::Release);
+        let _ = self.for_sentinel.write(1);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
+    }
+
+    /// Tells the sentinel that the program has ended, and all that it began.
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
         let _ = self.for_sentinel.write(1);

@@ -3,10 +3,12 @@ pub(crate) mod messages;
 
 use std::future::Future;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,9 +16,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use crate::birth::newborn::error_of;
 use crate::conn::Acceptor;
 use crate::conn::listen::{BindKey, ClusterSocket};
-use crate::error::AcceptError;
+use crate::error::{AcceptError, BoxError};
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
@@ -51,6 +54,8 @@ struct Inner {
     lame_duck: Duration,
     wait_for_ready: bool,
     ready: AtomicBool,
+    /// The primary has been told how the program ended.
+    has_told_end: AtomicBool,
     draining: CancellationToken,
     lame_duck_over: CancellationToken,
     /// What a drain waits for.
@@ -130,6 +135,7 @@ impl Worker {
                 lame_duck: parts.lame_duck,
                 wait_for_ready: parts.wait_for_ready,
                 ready: AtomicBool::new(false),
+                has_told_end: AtomicBool::new(false),
                 draining: CancellationToken::new(),
                 lame_duck_over: CancellationToken::new(),
                 tasks: parts.endpoint.inbox().tasks().clone(),
@@ -255,7 +261,8 @@ impl Worker {
         let _ = self.inner.life.for_sentinel.write(1);
     }
 
-    /// Resolves when this worker is to leave: finish what is open, take nothing new.
+    /// Resolves when this worker is to leave: finish what is open, take nothing new. It is told to, or its program
+    /// has ended.
     ///
     /// # Example
     /// ```no_run
@@ -286,7 +293,8 @@ impl Worker {
         self.inner.draining.is_cancelled()
     }
 
-    /// Runs a task that a drain waits for, up to the drain deadline.
+    /// Runs a task that a drain waits for, and the end of the worker's program, up to the drain deadline: so long
+    /// after the drain began, or after the program returned (or panicked) of its own accord, the process is killed.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -389,10 +397,34 @@ impl Worker {
         self.inner.line.as_ref().map(|line| line.page.clone())
     }
 
-    /// For adapters that bring their own runtime: the program has served all. Hears what is still on the way to
-    /// this worker, waits for handlers and for what `spawn` began, and sees that what was sent has left.
+    /// For adapters that bring their own runtime: the program has ended, like this. What it began is finished, and
+    /// what it sent has left, whatever the outcome; only the drain deadline ends that sooner. Call it once
+    /// [`attend`](Self::attend) runs.
+    ///
+    /// # Errors
+    /// That of the program; its panic goes on.
     #[doc(hidden)]
-    pub async fn finish_tasks(&self) {
+    pub async fn finish(&self, ended: thread::Result<Result<(), BoxError>>) -> Result<(), BoxError> {
+        if !self.is_draining() {
+            self.end_unasked(error_of(&ended));
+        }
+        self.finish_tasks().await;
+        ended.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// The program has ended, and nobody had told it to.
+    fn end_unasked(&self, error: Option<String>) {
+        // BEFORE anything is waited for: that may take until the drain deadline, and the slot must not.
+        self.tell_end(error);
+        self.inner.life.end();
+        // What the program began ends as in a drain: nobody else would tell it to.
+        self.inner.draining.cancel();
+        self.inner.lame_duck_over.cancel();
+    }
+
+    /// Hears what is still on the way to this worker, waits for handlers and for what `spawn` began, and sees that
+    /// what was sent has left.
+    async fn finish_tasks(&self) {
         let endpoint = &self.inner.endpoint;
         endpoint.let_go().await;
         // Also where no drain came before: the program has returned of its own accord.
@@ -412,8 +444,17 @@ impl Worker {
         }
     }
 
-    /// The program has ended: tells the primary why, and the sentinel to let the process go.
+    /// The program has ended, and all that it began: tells the primary why, and the sentinel to let the process go.
     pub(crate) fn program_ended(&self, error: Option<String>) {
+        self.tell_end(error);
+        self.inner.life.finish();
+    }
+
+    /// Tells the primary how the program ended, once.
+    fn tell_end(&self, error: Option<String>) {
+        if self.inner.has_told_end.swap(true, Ordering::AcqRel) {
+            return;
+        }
         if let Some(line) = &self.inner.line {
             let message = match error {
                 Some(error) if !self.is_ready() => ToPrimary::BootFailed { error },
@@ -421,7 +462,6 @@ impl Worker {
             };
             let _ = control::try_send_with(line.control.as_fd(), &message, &[]);
         }
-        self.inner.life.finish();
     }
 }
 

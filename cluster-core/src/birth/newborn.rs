@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::{fs, io, process, thread};
 
+use futures::FutureExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -245,32 +246,42 @@ fn serve(
     }
 }
 
-/// Makes the program's future and waits for it and what it spawned.
+/// Makes the program's future and waits for it and what it began.
 pub(crate) async fn run(worker: Worker, make: MakeFuture) -> Result<(), BoxError> {
-    let mut program = make(worker.clone());
+    let own = worker.clone();
+    let mut program = Box::pin(AssertUnwindSafe(async move { make(own).await }).catch_unwind());
     // BEFORE the first message is heard the program has had a turn: handlers that it registers there miss none
     // of those that have waited for this process, however many they are.
     let begun = futures::poll!(&mut program);
     tokio::spawn(worker.attend());
-    let result = match begun {
-        Poll::Ready(result) => result,
+    let ended = match begun {
+        Poll::Ready(ended) => ended,
         Poll::Pending => program.await,
     };
-    worker.finish_tasks().await;
-    result
+    worker.finish(ended).await
 }
 
 /// The exit code and the error to tell, of a program that has ended.
-fn outcome(result: thread::Result<Result<(), BoxError>>) -> (i32, Option<String>) {
-    match result {
-        Ok(Ok(())) => (0, None),
-        Ok(Err(err)) => (1, Some(control::text(chain(err.as_ref())))),
-        Err(panic) => (PANIC_CODE, Some(control::text(crate::error::panic_text(panic.as_ref())))),
+fn outcome(ended: thread::Result<Result<(), BoxError>>) -> (i32, Option<String>) {
+    let code = match &ended {
+        Ok(Ok(())) => 0,
+        Ok(Err(_)) => 1,
+        Err(_) => PANIC_CODE,
+    };
+    (code, error_of(&ended))
+}
+
+/// The error to tell of a program that has ended.
+pub(crate) fn error_of(ended: &thread::Result<Result<(), BoxError>>) -> Option<String> {
+    match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(err)) => Some(control::text(chain(err.as_ref()))),
+        Err(panic) => Some(control::text(crate::error::panic_text(panic.as_ref()))),
     }
 }
 
 /// An error with its causes.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut source = err.source();
     while let Some(cause) = source {

@@ -121,6 +121,10 @@ impl Sentinel {
         }
         if rung.bell {
             let _ = self.life.for_sentinel.read();
+            if self.life.has_ended() {
+                // The primary has been told; a drain that it asks for later begins now already.
+                self.kill_at.get_or_insert(Instant::now() + self.drain_timeout);
+            }
             if self.life.leave.swap(false, Ordering::AcqRel) && self.kill_at.is_none() {
                 // By a signal or by itself. The primary knows whether others will serve what is queued: until
                 // it says so this worker serves on.

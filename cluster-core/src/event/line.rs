@@ -106,6 +106,7 @@ impl fmt::Display for Leave {
             Leave::Itself => "of its own accord; a successor starts",
             Leave::Restart => "to be restarted; a successor starts",
             Leave::Scaled => "because its slot is given up",
+            Leave::Ended => "because its program has ended",
             Leave::Stop => "because the cluster stops",
         })
     }

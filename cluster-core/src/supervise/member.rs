@@ -1,4 +1,6 @@
 //! One process in the pool, a worker or a director: what it goes through, and why it ended.
+use std::fmt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,12 @@ use crate::id::Seat;
 
 /// A process ends itself at its drain deadline; the primary does it this much later if it has not.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);
+/// A process whose program has ended of its own accord is gone in a moment. One that is still there after this
+/// has something to finish, and its seat does not wait for that.
+pub(crate) const PARTING: Duration = Duration::from_millis(500);
+
+/// The number of SIGKILL.
+const KILLED: i32 = 9;
 
 /// A process that has been asked for and has not ended. It may have lost its seat to a successor.
 #[derive(Debug)]
@@ -22,6 +30,8 @@ pub(crate) struct Member {
     pub(crate) leave: Option<Leave>,
     /// What it said of its own end.
     pub(crate) last_word: Option<LastWord>,
+    /// It counts as crashed already, though it has not ended.
+    pub(crate) counted: bool,
 }
 
 /// What has been told of a member, so that each is told once and in order.
@@ -51,7 +61,11 @@ pub(crate) enum Phase {
     Draining {
         until: Instant,
     },
-    /// Its program has ended; only the process has still to.
+    /// Its program has ended unasked; the seat is its until it is gone, or known to take its time.
+    Parting {
+        since: Instant,
+    },
+    /// Its program has ended; only the process has still to, and what its program left to finish.
     Leaving {
         until: Instant,
     },
@@ -74,6 +88,16 @@ pub(crate) enum LastWord {
     Finished { error: Option<String>, drained: bool },
 }
 
+impl fmt::Display for LastWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LastWord::BootFailed(error) => write!(f, "failed to boot: {error}"),
+            LastWord::Finished { error: Some(error), .. } => write!(f, "crashed: {error}"),
+            LastWord::Finished { error: None, .. } => f.write_str("finished"),
+        }
+    }
+}
+
 impl Phase {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
@@ -82,6 +106,7 @@ impl Phase {
             | Phase::Asking { until }
             | Phase::Draining { until }
             | Phase::Leaving { until } => Some(*until),
+            Phase::Parting { since } => Some(*since + PARTING),
             Phase::Serving | Phase::Killed(_) => None,
         }
     }
@@ -91,14 +116,19 @@ impl Member {
     /// Asked for now, with so long to become a process.
     pub(crate) fn new(seat: Seat, now: Instant, fork_timeout: Duration) -> Self {
         let phase = Phase::Forking { until: now + fork_timeout };
-        Self { seat, pid: 0, asked: now, phase, told: Told::default(), leave: None, last_word: None }
+        let told = Told::default();
+        Self { seat, pid: 0, asked: now, phase, told, leave: None, last_word: None, counted: false }
     }
 
     /// Whether its seat is another's, or nobody's.
     pub(crate) fn has_left(&self) -> bool {
         match self.phase {
             Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => true,
-            Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving | Phase::Asking { .. } => false,
+            Phase::Forking { .. }
+            | Phase::Booting { .. }
+            | Phase::Serving
+            | Phase::Asking { .. }
+            | Phase::Parting { .. } => false,
         }
     }
 
@@ -117,7 +147,8 @@ impl Member {
         let crashed_or = |fine: ExitReason| if success { fine } else { ExitReason::Crashed };
         match &self.phase {
             Phase::Killed(Killed::Boot) => ExitReason::BootTimeout,
-            Phase::Killed(Killed::Drain | Killed::Leave) => ExitReason::DrainTimeout,
+            Phase::Killed(Killed::Drain) => ExitReason::DrainTimeout,
+            Phase::Killed(Killed::Leave) => self.farewell(status, true),
             Phase::Killed(Killed::Stop) => ExitReason::Stopped,
             Phase::Killed(Killed::Garbled(why)) => ExitReason::Garbled(why.clone()),
             Phase::Forking { .. } | Phase::Booting { .. } => {
@@ -127,11 +158,27 @@ impl Member {
             // Its own sentinel kills it at the deadline, a moment before we would.
             Phase::Draining { until } if now + DRAIN_GRACE >= *until && !success => ExitReason::DrainTimeout,
             Phase::Asking { .. } | Phase::Draining { .. } => crashed_or(ExitReason::Stopped),
-            Phase::Leaving { .. } => match &self.last_word {
-                Some(LastWord::BootFailed(error)) => ExitReason::BootFailed(error.clone()),
-                Some(LastWord::Finished { drained: true, error: None }) => ExitReason::Stopped,
-                Some(LastWord::Finished { drained: false, error: None }) => crashed_or(ExitReason::Finished),
-                Some(LastWord::Finished { error: Some(_), .. }) | None => ExitReason::Crashed,
+            Phase::Parting { .. } => self.farewell(status, false),
+            Phase::Leaving { until } => {
+                // Its own sentinel's clock began when the program ended, ours when we heard of it.
+                let is_due = now + 2 * DRAIN_GRACE >= *until;
+                let is_killed = status.is_some_and(|status| status.signal() == Some(KILLED));
+                self.farewell(status, is_due && is_killed)
+            }
+        }
+    }
+
+    /// Why it ended, of one whose program had ended before. An error that the program told comes first: it is the
+    /// cause.
+    fn farewell(&self, status: Option<ExitStatus>, too_late: bool) -> ExitReason {
+        match &self.last_word {
+            Some(LastWord::BootFailed(error)) => ExitReason::BootFailed(error.clone()),
+            Some(LastWord::Finished { error: Some(_), .. }) | None => ExitReason::Crashed,
+            Some(LastWord::Finished { error: None, .. }) if too_late => ExitReason::DrainTimeout,
+            Some(LastWord::Finished { error: None, drained: true }) => ExitReason::Stopped,
+            Some(LastWord::Finished { error: None, drained: false }) => match status {
+                Some(status) if status.success() => ExitReason::Finished,
+                Some(_) | None => ExitReason::Crashed,
             },
         }
     }

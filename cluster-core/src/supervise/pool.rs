@@ -160,6 +160,7 @@ impl Pool {
             | Phase::Booting { .. }
             | Phase::Serving
             | Phase::Asking { .. }
+            | Phase::Parting { .. }
             | Phase::Leaving { .. } => {}
         }
     }
@@ -186,6 +187,7 @@ impl Pool {
                 | Phase::Serving
                 | Phase::Asking { .. }
                 | Phase::Draining { .. }
+                | Phase::Parting { .. }
                 | Phase::Leaving { .. }
                 | Phase::Killed(_),
                 _,
@@ -222,23 +224,25 @@ impl Pool {
     // ----- time
 
     fn time_out(&mut self, now: Instant) {
-        let due: Vec<(PeerId, Phase)> = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.phase.deadline().is_some_and(|until| until <= now))
-            .map(|(peer, member)| (*peer, member.phase.clone()))
-            .collect();
-        for (peer, phase) in due {
+        // One at a time: what follows from a deadline may be overdue, too.
+        while let Some((peer, phase)) = self.overdue(now) {
             match phase {
                 Phase::Forking { .. } => self.fork_request_timed_out(now, peer),
                 Phase::Booting { .. } => self.kill(peer, Killed::Boot),
                 Phase::Asking { .. } => self.let_leave(now, peer),
                 Phase::Draining { .. } => self.kill(peer, Killed::Drain),
+                Phase::Parting { since } => self.takes_its_time(now, peer, since),
                 Phase::Leaving { .. } => self.kill(peer, Killed::Leave),
                 Phase::Serving | Phase::Killed(_) => {}
             }
         }
         self.time_out_fork_server(now);
+    }
+
+    fn overdue(&self, now: Instant) -> Option<(PeerId, Phase)> {
+        let mut members = self.members.iter();
+        let due = members.find(|(_, member)| member.phase.deadline().is_some_and(|until| until <= now));
+        due.map(|(peer, member)| (*peer, member.phase.clone()))
     }
 
     fn spawn_due(&mut self, now: Instant) {

@@ -158,7 +158,9 @@ impl Pool {
             let patience = match phase {
                 Phase::Serving | Phase::Asking { .. } => self.policy.drain_timeout + DRAIN_GRACE,
                 Phase::Forking { .. } | Phase::Booting { .. } => UNREADY_DRAIN,
-                Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => continue,
+                Phase::Draining { .. } | Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_) => {
+                    continue;
+                }
             };
             self.drain(PeerId::Worker(*worker), now + patience, Leave::Scaled, false);
         }
@@ -179,9 +181,10 @@ impl Pool {
                     Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving | Phase::Asking { .. },
                 ) => self.replace(now, peer, Leave::Restart),
                 // It is on its way out.
-                Some(Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_)) | None => {
-                    place.holder = Holder::Waiting(now);
-                }
+                Some(
+                    Phase::Draining { .. } | Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_),
+                )
+                | None => place.holder = Holder::Waiting(now),
             },
         }
         Ok(Awaits::Successor { slot, of: self.last_worker })

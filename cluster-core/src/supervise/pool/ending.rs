@@ -49,7 +49,7 @@ impl Pool {
         end: End,
     ) {
         let planned = reason == ExitReason::Stopped;
-        if !planned && self.is_serving() {
+        if !planned && !member.counted && self.is_serving() {
             self.budget.crashed(
                 now,
                 &self.policy.restart,
@@ -93,7 +93,14 @@ impl Pool {
     }
 
     /// What happens next in the seat of a process that has ended.
-    fn successor(&mut self, now: Instant, peer: PeerId, member: &Member, planned: bool, end: &End) -> Next {
+    pub(super) fn successor(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        member: &Member,
+        planned: bool,
+        end: &End,
+    ) -> Next {
         let serves = self.is_serving();
         let may_restart = planned || self.may_restart(peer, end);
         let hopeless = self.serving() == 0 && self.budget.spent(&self.policy.restart).is_some();

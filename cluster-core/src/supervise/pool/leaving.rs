@@ -1,10 +1,10 @@
 //! Processes that leave while the cluster goes on.
 use std::time::{Duration, Instant};
 
-use crate::event::{Event, Leave};
+use crate::event::{Event, Leave, Next};
 use crate::id::{PeerId, Seat};
-use crate::supervise::input::Action;
-use crate::supervise::member::{DRAIN_GRACE, LastWord, Phase};
+use crate::supervise::input::{Action, End};
+use crate::supervise::member::{DRAIN_GRACE, LastWord, Member, Phase};
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
 use crate::supervise::pool::stopping::Course;
@@ -21,9 +21,11 @@ impl Pool {
         let booting = match member.phase {
             Phase::Forking { .. } | Phase::Booting { .. } => true,
             Phase::Serving => false,
-            Phase::Asking { .. } | Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => {
-                return;
-            }
+            Phase::Asking { .. }
+            | Phase::Draining { .. }
+            | Phase::Parting { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed(_) => return,
         };
         if let (PeerId::Director(_), Course::Stopping { .. }) = (peer, &self.course) {
             // It hears the workers to their end.
@@ -78,7 +80,7 @@ impl Pool {
         self.actions.push(match (peer, why) {
             (PeerId::Director(_), Leave::Stop) => Action::Dismiss { peer },
             (PeerId::Worker(_), _)
-            | (PeerId::Director(_), Leave::Itself | Leave::Restart | Leave::Scaled) => {
+            | (PeerId::Director(_), Leave::Itself | Leave::Restart | Leave::Scaled | Leave::Ended) => {
                 Action::Drain { peer, close_queue }
             }
         });
@@ -99,15 +101,54 @@ impl Pool {
     pub(super) fn said(&mut self, now: Instant, peer: PeerId, word: LastWord) {
         let until = now + self.policy.drain_timeout + DRAIN_GRACE;
         let Some(member) = self.members.get_mut(&peer) else { return };
-        let drained = match member.phase {
-            Phase::Asking { .. } | Phase::Draining { .. } => true,
-            Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving => false,
-            Phase::Leaving { .. } | Phase::Killed(_) => return,
+        let (drained, phase) = match member.phase {
+            Phase::Draining { .. } => (true, Phase::Leaving { until }),
+            Phase::Asking { .. } => (true, Phase::Parting { since: now }),
+            Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving => {
+                (false, Phase::Parting { since: now })
+            }
+            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_) => return,
         };
         member.last_word = Some(match word {
             LastWord::Finished { error, .. } => LastWord::Finished { error, drained },
             LastWord::BootFailed(error) => LastWord::BootFailed(error),
         });
-        member.phase = Phase::Leaving { until };
+        member.phase = phase;
+    }
+
+    /// Its program has ended unasked, and the process has not: something that the program began has still to
+    /// finish, up to the drain deadline. Until then it drains, and has a successor.
+    pub(super) fn takes_its_time(&mut self, now: Instant, peer: PeerId, since: Instant) {
+        let Some(mut member) = self.members.remove(&peer) else { return };
+        member.phase = Phase::Leaving { until: since + self.policy.drain_timeout + DRAIN_GRACE };
+        member.leave = Some(Leave::Ended);
+        let next = self.next_of_lingering(now, peer, &mut member);
+        let (is_process, said) = (member.pid != 0, member.last_word.clone());
+        self.members.insert(peer, member);
+        if is_process {
+            self.tell_draining(peer);
+        }
+        if let (Some(Next::GiveUp), Some(said)) = (next, said) {
+            let why = self.budget.spent(&self.policy.restart).unwrap_or_default();
+            self.give_up(now, format!("{why}; the last: {peer} {said}"));
+        }
+    }
+
+    /// None where its seat waits for its exit.
+    fn next_of_lingering(&mut self, now: Instant, peer: PeerId, member: &mut Member) -> Option<Next> {
+        if let PeerId::Worker(_) = peer {
+            let restart = &self.policy.restart;
+            // Whether it comes back may depend on its exit code.
+            if !self.is_serving() || !restart.enabled || !restart.final_codes.is_empty() {
+                return None;
+            }
+            let boot = matches!(member.last_word, Some(LastWord::BootFailed(_)));
+            if boot || matches!(member.last_word, Some(LastWord::Finished { drained: false, .. })) {
+                member.counted = true;
+                self.budget.crashed(now, &self.policy.restart, boot);
+            }
+        }
+        // As after a crash: those that end as soon as they come do not pile up.
+        Some(self.successor(now, peer, member, false, &End::default()))
     }
 }

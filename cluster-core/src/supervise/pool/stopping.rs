@@ -57,7 +57,7 @@ impl Pool {
                 self.actions.push(Action::Drain { peer, close_queue: true });
                 return;
             }
-            Phase::Leaving { .. } | Phase::Killed(_) => return,
+            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_) => return,
         };
         self.drain(peer, now + patience, Leave::Stop, true);
     }
@@ -78,6 +78,7 @@ impl Pool {
             | Phase::Booting { .. }
             | Phase::Serving
             | Phase::Draining { .. }
+            | Phase::Parting { .. }
             | Phase::Leaving { .. }
             | Phase::Killed(_) => {}
         }
@@ -100,7 +101,10 @@ impl Pool {
                 Some(Phase::Forking { .. } | Phase::Booting { .. }) => {
                     self.drain(peer, now + UNREADY_DRAIN, Leave::Stop, false);
                 }
-                Some(Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_)) | None => {}
+                Some(
+                    Phase::Draining { .. } | Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_),
+                )
+                | None => {}
             }
         }
     }

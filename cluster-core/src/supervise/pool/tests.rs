@@ -3,6 +3,7 @@ mod commands;
 mod crashes;
 mod director;
 mod fork_server;
+mod parting;
 mod stops;
 mod world;
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use cluster_core::testing::lines::Lines;
 use cluster_core::{BoxError, Json, Peer, Worker};
 use futures::StreamExt;
+use tokio::sync::mpsc;
 
 use crate::types::{Flat, Late, NewOrder, Question, Said, Tagged, Work};
 use crate::words::{self, Mouth};
@@ -19,15 +20,24 @@ pub(crate) async fn run(worker: Worker, stage: Stage) -> Result<(), BoxError> {
     let (socket, ear) = (stage.socket(&name)?, stage.ear(&name)?);
     listen(&worker, &stage, &ear);
     let _conversations = stage.has("spawned-reader").then(|| read_stream(&worker, &ear));
+    if let Some(how) = stage.value("boot") {
+        // What a program does that has begun its work in the background before it fails.
+        worker.spawn(worker.draining());
+        return end(&worker, how, 100).await;
+    }
     worker.ready();
     let mut draining = worker.draining();
+    let (ends, mut end_asked) = mpsc::channel::<End>(1);
     loop {
         tokio::select! {
             () = &mut draining => break,
+            Some((how, count)) = end_asked.recv() => return end(&worker, &how, count).await,
             stream = socket.accept() => {
-                let (worker, ear) = (worker.clone(), ear.clone());
+                let (worker, ear, ends) = (worker.clone(), ear.clone(), ends.clone());
                 // Not `worker.spawn`: a drain must not wait for the test.
-                tokio::spawn(converse(stream?.0, move |line| answer(worker.clone(), ear.clone(), line)));
+                tokio::spawn(converse(stream?.0, move |line| {
+                    answer(worker.clone(), ear.clone(), ends.clone(), line)
+                }));
             }
         }
     }
@@ -36,6 +46,21 @@ pub(crate) async fn run(worker: Worker, stage: Stage) -> Result<(), BoxError> {
         worker.send(&Said::new(number, 100)).await?;
     }
     Ok(())
+}
+
+/// How the program shall end unasked, and after how many messages.
+type End = (String, u64);
+
+/// Ends the program unasked, right after so many messages.
+async fn end(worker: &Worker, how: &str, count: u64) -> Result<(), BoxError> {
+    for number in 1..=count {
+        worker.send(&Said::new(number, 100)).await?;
+    }
+    match how {
+        "well" => Ok(()),
+        "panic" => panic!("the program panics, as it should"),
+        error => Err(error.into()),
+    }
 }
 
 /// Everything that a worker hears from its birth on.
@@ -116,7 +141,7 @@ fn leave_child() -> std::io::Result<u32> {
     Ok(command.process_group(0).spawn()?.id())
 }
 
-async fn answer(worker: Worker, ear: Ear, line: String) -> String {
+async fn answer(worker: Worker, ear: Ear, ends: mpsc::Sender<End>, line: String) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {
         ["listen-late"] => worker.on_message(move |late: Late| {
@@ -147,6 +172,9 @@ async fn answer(worker: Worker, ear: Ear, line: String) -> String {
             }
         }
         ["take-between", count] => take_between(&worker, &ear, words::parse(count)).await,
+        ["end", how, count] => {
+            ends.send((how.to_owned(), words::parse(count))).await.expect("the program runs");
+        }
         ["take", count] => take(&worker, &ear, words::parse(count)).await,
         ["burn-until", path] => burn_until(path, &ear).await,
         _ => return words::answer(&Mouth::Worker(worker), &ear, &line).await,
