@@ -49,11 +49,13 @@ fn main() -> ExitCode {
 fn server(file: &str, how: &str) -> Server {
     let (file, how) = (file.to_owned(), how.to_owned());
     let server = HttpServer::new(move || {
-        (0..MESSAGES).for_each(|number| worker().try_send(&number).expect("there is room"));
         match how.as_str() {
-            "panics" => panic!("the factory panics, as it should"),
-            "stops" => drop(actix_web::rt::spawn(SERVER.get().expect("main has set it").stop(false))),
-            _ => {}
+            "stops" => stop(),
+            "panics" => {
+                speak();
+                panic!("the factory panics, as it should")
+            }
+            _ => speak(),
         }
         let fails = how == "fails";
         App::new().data_factory(move || async move {
@@ -69,6 +71,20 @@ fn server(file: &str, how: &str) -> Server {
             .on_exit(move |exit: Exit| note(&file, &exit))
     });
     server.workers(1).bind("127.0.0.1:0").expect("a free port").run()
+}
+
+fn speak() {
+    (0..MESSAGES).for_each(|number| worker().try_send(&number).expect("there is room"));
+}
+
+/// Stops the server at once, and speaks when it does: in a task that is waited for.
+fn stop() {
+    let draining = worker().draining();
+    worker().spawn(async {
+        draining.await;
+        speak();
+    });
+    drop(actix_web::rt::spawn(SERVER.get().expect("main has set it").stop(false)));
 }
 
 fn note(file: &str, exit: &Exit) -> Result<(), Infallible> {
