@@ -119,6 +119,7 @@ fn frames_are_routed_and_counted_without_a_socket_or_a_clock() {
         "router.rs",
         "shape.rs",
         "tally.rs",
+        "waiters.rs",
         "window.rs",
     ];
     let mut files = core_files("ipc");

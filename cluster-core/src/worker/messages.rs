@@ -190,7 +190,13 @@ impl Worker {
             .unwrap_or_else(|err| panic!("on_ask: {err}"));
     }
 
-    /// The messages of one type as a stream, from now on; each call gives a stream of its own.
+    /// The messages of one type as a stream, from now on; each call gives a stream of its own. The first to
+    /// listen to its type, handlers included, begins with what has been kept (1,024 or 1 MiB).
+    ///
+    /// A stream may be dropped at any time, also while `next()` waits in a `select!`: what stands in it, and
+    /// nobody else has had, waits for who listens next. See [`MessageStream`] for the exceptions, which are
+    /// told as [`Event::Undelivered`](crate::Event::Undelivered). A message that its `Deserialize` refuses is
+    /// one, too, when its turn comes; the stream goes on with the next.
     ///
     /// # Panics
     /// As [`on_message`](Self::on_message).
