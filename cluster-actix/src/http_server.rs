@@ -11,7 +11,7 @@ use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
 use cluster_core::adapter::{self, BACKLOG, BindKey, Reach};
-use cluster_core::{Addr, Builder, Cluster};
+use cluster_core::{Addr, Builder, Cluster, Scheduling};
 
 use crate::connection::{Settings, connections};
 use crate::program::{self, Listener};
@@ -168,6 +168,21 @@ where
     /// ```
     pub fn shutdown_timeout(mut self, sec: u64) -> Self {
         self.cluster = self.cluster.drain_timeout(Duration::from_secs(sec));
+        self
+    }
+
+    /// Which worker gets a connection (default: [`Scheduling::Shared`](crate::Scheduling::Shared)). A listener may
+    /// have a rule of its own: [`Builder::listener_scheduling`] through [`cluster`](Self::cluster); listeners are
+    /// named `http-1`, `http-2` and so on, in their order.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// use cluster_actix::{HttpServer, Scheduling};
+    /// HttpServer::new(|| App::new()).scheduling(Scheduling::LeastConnections);
+    /// ```
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.cluster = self.cluster.scheduling(scheduling);
         self
     }
 

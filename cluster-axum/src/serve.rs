@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cluster_core::adapter::Reach;
-use cluster_core::{Addr, BoxError, Builder, Cluster, Error, Ready, Running, Runtime, StartError, Worker};
+use cluster_core::{
+    Addr, BoxError, Builder, Cluster, Error, Ready, Running, Runtime, Scheduling, StartError, Worker,
+};
 use futures::future::Either;
 
 use crate::app::App;
@@ -129,6 +131,20 @@ impl Serve {
     /// ```
     pub fn workers(self, workers: usize) -> Self {
         self.cluster(|builder| builder.workers(workers))
+    }
+
+    /// Which worker gets a connection (default: [`Scheduling::Shared`]). A listener may have a rule of its own:
+    /// [`Builder::listener_scheduling`] through [`cluster`](Self::cluster); listeners are named `http`, `http-2`,
+    /// `http-3` and so on, in their order.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// use cluster_axum::Scheduling;
+    /// cluster_axum::serve(app).scheduling(Scheduling::LeastConnections);
+    /// ```
+    pub fn scheduling(self, scheduling: Scheduling) -> Self {
+        self.cluster(|builder| builder.scheduling(scheduling))
     }
 
     /// The runtime of each worker (default: [`Runtime::current_thread`]). With `.await` the runtime of `main`

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 
 use crate::cluster::Ready;
 use crate::config::{Addr, Restart, Runtime, Settings, bounded};
+use crate::conn::Scheduling;
 use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
 use crate::director::PrimarySide;
 use crate::error::{BoxError, StartError};
@@ -58,6 +59,7 @@ impl Cluster {
         Builder {
             settings: Settings::default(),
             listeners: Vec::new(),
+            schedulings: Vec::new(),
             stop: None,
             side: PrimarySide::default(),
             unsupported: None,
@@ -77,6 +79,8 @@ impl Cluster {
 pub struct Builder {
     pub(crate) settings: Settings,
     listeners: Vec<Listener>,
+    /// Of listeners that are scheduled by a rule of their own.
+    schedulings: Vec<(String, Scheduling)>,
     /// Resolves when the process that awaits the cluster asks for its end.
     pub(crate) stop: Option<BoxFuture<'static, ()>>,
     /// What runs on the primary's side; the cluster has a director where there is any.
@@ -179,6 +183,34 @@ impl Builder {
     /// ```
     pub fn wait_for_ready(mut self) -> Self {
         self.settings.wait_for_ready = true;
+        self
+    }
+
+    /// Which worker gets a connection (default: [`Scheduling::Shared`]), for all listeners that have no rule of
+    /// their own.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Scheduling};
+    /// Cluster::builder().scheduling(Scheduling::RoundRobin);
+    /// ```
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.settings.scheduling = scheduling;
+        self
+    }
+
+    /// Which worker gets a connection of the listener with this name. A name that no listener has is an error at
+    /// start.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Scheduling};
+    /// Cluster::builder()
+    ///     .bind("chat", "127.0.0.1:3001")
+    ///     .listener_scheduling("chat", Scheduling::LeastConnections);
+    /// ```
+    pub fn listener_scheduling(mut self, listener: &str, scheduling: Scheduling) -> Self {
+        self.schedulings.push((listener.to_owned(), scheduling));
         self
     }
 
@@ -440,6 +472,14 @@ impl Builder {
             };
             schemes.push((key.clone(), scheme));
             listeners.push((name, key));
+        }
+        for (_, key) in &listeners {
+            listen::schedule(key, self.settings.scheduling);
+        }
+        for (name, scheduling) in self.schedulings {
+            let known = listeners.iter().find(|(listener, _)| *listener == name);
+            let (_, key) = known.ok_or_else(|| StartError::UnknownListener(name.clone()))?;
+            listen::schedule(key, scheduling);
         }
         let sockets = listen::count();
         if sockets > MAX_SOCKETS {

@@ -7,6 +7,7 @@ use std::{env, fmt, fs, io, thread};
 
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::conn::Scheduling;
 use crate::error::StartError;
 
 /// An address to listen on: `"127.0.0.1:3000"`, `("localhost", 3000)` or a `SocketAddr`. Names are
@@ -289,6 +290,8 @@ pub(crate) struct Settings {
     pub(crate) lame_duck: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) quiet: bool,
+    /// Of listeners that have no rule of their own.
+    pub(crate) scheduling: Scheduling,
 }
 
 impl Default for Settings {
@@ -303,6 +306,7 @@ impl Default for Settings {
             lame_duck: Duration::from_secs(1),
             wait_for_ready: false,
             quiet: false,
+            scheduling: Scheduling::default(),
         }
     }
 }

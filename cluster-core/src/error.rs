@@ -165,6 +165,9 @@ pub enum StartError {
     /// Two listeners have the same name.
     #[error("two listeners are named `{0}`: give each its own name")]
     DuplicateName(String),
+    /// A scheduling was given for a listener that there is not.
+    #[error("no listener is named `{0}`, and a scheduling was given for it: name it as bind(..) does")]
+    UnknownListener(String),
     /// A server that was given no address.
     #[error("no address to listen on: name one with .bind(\"127.0.0.1:3000\")")]
     NoListener,
@@ -269,6 +272,7 @@ impl StartError {
             | StartError::System { source, .. } => source.kind(),
             StartError::BoundInMain { .. }
             | StartError::DuplicateName(_)
+            | StartError::UnknownListener(_)
             | StartError::NoListener
             | StartError::TooManyListeners { .. }
             | StartError::UnsupportedMessage(_)

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::birth::arrival;
 use crate::config::Addr;
+use crate::conn::Scheduling;
 use crate::error::StartError;
 use crate::ipc::control::SocketName;
 
@@ -105,6 +106,7 @@ pub(crate) fn bind(
                 written: key.written.clone(),
                 nth,
                 addr: listener.local_addr().map_err(refused(&key.written))?,
+                scheduling: Scheduling::default(),
             };
             registry.sockets.push(ClusterSocket { name, listener });
         }
@@ -120,6 +122,16 @@ pub(crate) fn bind(
     }
     registry.keys.push(key.clone());
     Ok((key, listeners))
+}
+
+/// Says who decides about the connections of a listener. In a process that a primary started, the primary has
+/// said it.
+pub(crate) fn schedule(key: &BindKey, scheduling: Scheduling) {
+    let mut registry = registry();
+    if !registry.inherited {
+        let ours = registry.sockets.iter_mut().filter(|socket| key.is_of(&socket.name));
+        ours.for_each(|socket| socket.name.scheduling = scheduling);
+    }
 }
 
 /// The key of a listener that `bind_tcp` made; any other was bound in `main`.

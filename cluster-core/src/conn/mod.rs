@@ -2,6 +2,8 @@
 mod acceptor;
 mod connection;
 pub(crate) mod listen;
+mod scheduling;
 
 pub use acceptor::Acceptor;
 pub use connection::{Connection, OpenConnection};
+pub use scheduling::Scheduling;

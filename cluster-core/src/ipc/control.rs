@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::command::Command;
+use crate::conn::Scheduling;
 use crate::error::CommandError;
 use crate::event::{Event, Status};
 use crate::id::PeerId;
@@ -18,7 +19,7 @@ use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -50,6 +51,8 @@ pub(crate) struct SocketName {
     pub(crate) nth: u32,
     /// The real address.
     pub(crate) addr: SocketAddr,
+    /// Who decides which worker gets its connections.
+    pub(crate) scheduling: Scheduling,
 }
 
 /// From the primary to a worker or a director.
