@@ -9,6 +9,7 @@ use crate::tail::Tail;
 pub(crate) struct Page {
     connections_open: AtomicU64,
     connections_total: AtomicU64,
+    rings: AtomicU64,
     pub(crate) tail: Tail,
 }
 
@@ -22,6 +23,16 @@ impl Page {
     /// A connection ended.
     pub(crate) fn connection_closed(&self) {
         self.connections_open.fetch_sub(1, Relaxed);
+    }
+
+    /// The doorbell was rung.
+    pub(crate) fn rung(&self) {
+        self.rings.fetch_add(1, Relaxed);
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections_total(&self) -> u64 {
+        self.connections_total.load(Relaxed)
     }
 
     /// Connections open now.
