@@ -1,18 +1,19 @@
 //! Takes connections from the shared accept queue, until the worker drains.
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep};
 
 use crate::conn::connection::Connection;
+use crate::conn::socket::{self, Incoming, ListeningSocket};
+use crate::sys::readiness;
 use crate::worker::{Draining, Worker};
 
 /// How long an acceptor that is out of descriptors leaves the queue alone.
@@ -43,7 +44,7 @@ pub struct Acceptor {
     worker: Worker,
     draining: Draining,
     /// Empty once the worker drains.
-    listeners: Vec<TcpListener>,
+    listeners: Vec<AsyncFd<OwnedFd>>,
     /// The listener to ask first, so that none starves.
     first: usize,
     pause: Option<Pin<Box<Sleep>>>,
@@ -60,9 +61,11 @@ enum Trouble {
 }
 
 impl Acceptor {
-    pub(crate) fn new(worker: Worker, listeners: Vec<TcpListener>) -> Self {
+    pub(crate) fn new(worker: Worker, listeners: Vec<ListeningSocket>) -> io::Result<Self> {
         let draining = worker.draining();
-        Self { worker, draining, listeners, first: 0, pause: None }
+        let watch = |listener| readiness::watch_reading(OwnedFd::from(listener));
+        let listeners = listeners.into_iter().map(watch).collect::<io::Result<_>>()?;
+        Ok(Self { worker, draining, listeners, first: 0, pause: None })
     }
 
     /// The next connection; `None` once the worker drains. Cancel-safe.
@@ -84,14 +87,16 @@ impl Acceptor {
         let mut asked = 0;
         while asked < self.listeners.len() {
             let at = (self.first + asked) % self.listeners.len();
-            let trouble = match self.listeners[at].poll_accept(cx) {
+            let accepted = poll_accept(&self.listeners[at], cx)
+                .map(|accepted| accepted.and_then(|incoming| self.connection(incoming)));
+            let trouble = match accepted {
                 Poll::Pending => {
                     asked += 1;
                     continue;
                 }
-                Poll::Ready(Ok((stream, peer))) => {
+                Poll::Ready(Ok(connection)) => {
                     self.first = at + 1;
-                    return Poll::Ready(Some(self.connection(stream, peer)));
+                    return Poll::Ready(Some(connection));
                 }
                 Poll::Ready(Err(err)) => Trouble::of(err),
             };
@@ -110,8 +115,8 @@ impl Acceptor {
         Poll::Pending
     }
 
-    fn connection(&self, stream: TcpStream, peer: SocketAddr) -> Connection {
-        Connection::new(stream, peer, self.worker.page())
+    fn connection(&self, incoming: Incoming) -> io::Result<Connection> {
+        Connection::new(incoming, self.worker.page())
     }
 
     /// Leaves the queue to the others. Where the cluster ends, or its primary is gone, there will soon be no
@@ -121,23 +126,32 @@ impl Acceptor {
         while self.worker.closes_queue()
             && let Some(listener) = self.listeners.last()
         {
-            match SockRef::from(listener).accept() {
-                Ok((socket, peer)) => {
-                    let stream =
-                        socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket.into()));
-                    if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
-                        return Some(self.connection(stream, peer));
+            match socket::accept(listener.get_ref().as_fd()) {
+                Ok(incoming) => {
+                    if let Ok(connection) = self.connection(incoming) {
+                        return Some(connection);
                     }
                 }
                 Err(err) if matches!(Trouble::of_ref(&err), Some(Trouble::OneConnection)) => {}
                 Err(_) => {
-                    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Read);
+                    socket::shut_down(listener.get_ref().as_fd());
                     self.listeners.pop();
                 }
             }
         }
         self.listeners.clear();
         None
+    }
+}
+
+/// The next connection in the queue.
+fn poll_accept(listener: &AsyncFd<OwnedFd>, cx: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
+    loop {
+        let mut ready = std::task::ready!(listener.poll_read_ready(cx))?;
+        // Otherwise somebody else has taken it.
+        if let Ok(accepted) = ready.try_io(|listener| socket::accept(listener.as_fd())) {
+            return Poll::Ready(accepted);
+        }
     }
 }
 
