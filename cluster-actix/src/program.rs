@@ -118,7 +118,7 @@ impl Site {
     }
 
     fn serve(&self, connection: Connection, open: &TaskTracker) {
-        let (stream, counted) = connection.into_tcp();
+        let (cluster_core::Stream::Tcp(stream), counted) = connection.into_stream() else { return };
         let served = self.service_for(&stream).call(stream);
         // A task of its own: a panic in a handler ends this one.
         actix_rt::spawn(open.track_future(async move {

@@ -61,8 +61,8 @@ async fn serve<K: 'static, A: App<K>>(
     connection: Connection,
     token: TaskTrackerToken,
 ) {
-    let remote = connection.peer_addr();
-    let (tcp, open) = connection.into_tcp();
+    let Some(remote) = connection.peer_addr().tcp() else { return };
+    let (cluster_core::Stream::Tcp(tcp), open) = connection.into_stream() else { return };
     // Fails where the client is gone already; reading will say so.
     let _ = tcp.set_nodelay(true);
     let stream: Stream<Held> = Stream::new(tcp, (open, token));

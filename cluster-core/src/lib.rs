@@ -123,7 +123,7 @@ pub use config::{Addr, Restart, Runtime};
 #[cfg(target_os = "linux")]
 pub use conn::listen::bind_tcp;
 #[cfg(target_os = "linux")]
-pub use conn::{Acceptor, Connection, OpenConnection, Scheduling};
+pub use conn::{Acceptor, Connection, OpenConnection, PeerAddr, Scheduling, Stream};
 #[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
 #[cfg(target_os = "linux")]

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -334,11 +333,10 @@ impl Worker {
             return Err(AcceptError::UnknownListener { asked: listener.to_owned(), known });
         };
         let ours = self.inner.sockets.iter().filter(|socket| key.is_of(&socket.name));
-        let listeners = ours
-            .map(|socket| socket.listener.try_clone().and_then(TcpListener::from_std))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| AcceptError::Socket { listener: listener.to_owned(), source })?;
-        Ok(Acceptor::new(self.clone(), listeners))
+        ours.map(|socket| socket.listener.try_clone())
+            .collect::<std::io::Result<_>>()
+            .and_then(|listeners| Acceptor::new(self.clone(), listeners))
+            .map_err(|source| AcceptError::Socket { listener: listener.to_owned(), source })
     }
 
     /// For adapters: resolves at the end of the lame duck, the first part of a drain.

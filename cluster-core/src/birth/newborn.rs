@@ -161,7 +161,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     let sockets = listen::take();
     let for_sentinel = sockets
         .iter()
-        .map(|socket| socket.listener.try_clone().map(OwnedFd::from))
+        .map(|socket| socket.listener.try_clone())
         .collect::<Result<_, _>>()
         .map_err(StartError::system("dup"))?;
     let ours = control.try_clone().map_err(StartError::system("dup"))?;

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::birth::arrival;
 use crate::config::Addr;
 use crate::conn::Scheduling;
+use crate::conn::socket::ListeningSocket;
 use crate::error::StartError;
 use crate::ipc::control::SocketName;
 
@@ -30,7 +31,7 @@ pub enum Reach {
 /// A listening socket of the cluster.
 pub(crate) struct ClusterSocket {
     pub(crate) name: SocketName,
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: ListeningSocket,
 }
 
 /// The identity of what one `bind` made.
@@ -108,14 +109,15 @@ pub(crate) fn bind(
                 addr: listener.local_addr().map_err(refused(&key.written))?,
                 scheduling: Scheduling::default(),
             };
-            registry.sockets.push(ClusterSocket { name, listener });
+            registry.sockets.push(ClusterSocket { name, listener: OwnedFd::from(listener).into() });
         }
     }
     let listeners: Vec<TcpListener> = registry
         .sockets
         .iter()
         .filter(|socket| key.is_of(&socket.name))
-        .map(|socket| socket.listener.try_clone().map_err(refused(&key.written)))
+        .map(|socket| socket.listener.try_clone().map(|own| OwnedFd::from(own).into()))
+        .map(|cloned| cloned.map_err(refused(&key.written)))
         .collect::<Result<_, _>>()?;
     if listeners.is_empty() {
         return Err(StartError::Mismatch(format!("the primary has no listener on {key}")));

@@ -3,7 +3,12 @@ mod acceptor;
 mod connection;
 pub(crate) mod listen;
 mod scheduling;
+mod socket;
+mod stream;
 
 pub use acceptor::Acceptor;
 pub use connection::{Connection, OpenConnection};
 pub use scheduling::Scheduling;
+pub(crate) use socket::ListeningSocket;
+pub use socket::PeerAddr;
+pub use stream::Stream;

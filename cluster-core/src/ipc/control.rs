@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::Scheduling;
 pub(crate) use crate::command::Command;
-use crate::conn::Scheduling;
 use crate::error::CommandError;
 use crate::event::{Event, Status};
 use crate::id::PeerId;

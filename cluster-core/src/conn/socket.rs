@@ -1,0 +1,202 @@
+//! A listening socket, TCP or unix, and what it accepts. No Tokio: who waits, and on what, is others' business.
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{fmt, io};
+
+use nix::libc::{SOCK_CLOEXEC, SOCK_NONBLOCK};
+use socket2::{SockAddr, SockRef, Socket};
+
+/// A listening socket of either kind. It does not wait, and closes on exec.
+#[derive(Debug)]
+pub(crate) struct ListeningSocket(OwnedFd);
+
+/// A connection that was accepted and that no runtime knows yet. Its descriptor does not wait, and closes on exec.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) fd: OwnedFd,
+    pub(crate) peer: PeerAddr,
+}
+
+/// Where a client is.
+///
+/// # Example
+/// ```
+/// use cluster_core::PeerAddr;
+/// let addr: std::net::SocketAddr = "127.0.0.1:4711".parse().unwrap();
+/// assert_eq!(PeerAddr::from(addr).to_string(), "127.0.0.1:4711");
+/// assert_eq!(PeerAddr::Unix.tcp(), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerAddr {
+    /// At the other end of a TCP connection.
+    Tcp(SocketAddr),
+    /// On this machine, over a unix socket. Such clients have no address as a rule; who they are,
+    /// [`UnixStream::peer_cred`](tokio::net::UnixStream::peer_cred) says.
+    Unix,
+}
+
+impl PeerAddr {
+    /// The address of a TCP client.
+    ///
+    /// # Example
+    /// ```
+    /// # fn handle(connection: cluster_core::Connection) {
+    /// if let Some(addr) = connection.peer_addr().tcp() {
+    ///     println!("from {}", addr.ip());
+    /// }
+    /// # }
+    /// ```
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            PeerAddr::Tcp(addr) => Some(*addr),
+            PeerAddr::Unix => None,
+        }
+    }
+
+    /// Of an address as the kernel gives it; a socket of any other family is none of a cluster's.
+    fn of(addr: &SockAddr) -> io::Result<Self> {
+        match addr.as_socket() {
+            Some(addr) => Ok(PeerAddr::Tcp(addr)),
+            None if addr.is_unix() => Ok(PeerAddr::Unix),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "neither a TCP nor a unix socket")),
+        }
+    }
+}
+
+impl From<SocketAddr> for PeerAddr {
+    fn from(addr: SocketAddr) -> Self {
+        PeerAddr::Tcp(addr)
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddr::Tcp(addr) => addr.fmt(f),
+            PeerAddr::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// Accepts once, without waiting where the listener does not (`WouldBlock`). One system call.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<Incoming> {
+    let (socket, addr) = SockRef::from(&listener).accept4(SOCK_NONBLOCK | SOCK_CLOEXEC)?;
+    Ok(Incoming { fd: socket.into(), peer: PeerAddr::of(&addr)? })
+}
+
+impl Incoming {
+    /// A connection whose descriptor another process has accepted and handed over. Fails with `NotConnected` where
+    /// the client has reset it meanwhile.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the hand-off, which is being built, receives such"))]
+    pub(crate) fn received(fd: OwnedFd) -> io::Result<Self> {
+        // The address tells the family, too: one call, where SO_DOMAIN would be a second.
+        let peer = PeerAddr::of(&SockRef::from(&fd).peer_addr()?)?;
+        Ok(Self { fd, peer })
+    }
+}
+
+impl ListeningSocket {
+    /// Another descriptor of the same socket.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Closes its queue, for all processes that have it: clients are refused, and a successor can bind. A second
+    /// time it does nothing.
+    pub(crate) fn shut_down(&self) {
+        shut_down(self.0.as_fd());
+    }
+}
+
+/// As [`ListeningSocket::shut_down`].
+pub(crate) fn shut_down(listener: BorrowedFd<'_>) {
+    // Fails only where it listens no more.
+    let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<Socket> for ListeningSocket {
+    fn from(socket: Socket) -> Self {
+        Self(socket.into())
+    }
+}
+
+impl From<OwnedFd> for ListeningSocket {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl From<ListeningSocket> for OwnedFd {
+    fn from(socket: ListeningSocket) -> Self {
+        socket.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+    use crate::sys::descriptors::{is_cloexec, is_nonblocking};
+
+    fn tcp() -> (ListeningSocket, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        (OwnedFd::from(listener).into(), addr)
+    }
+
+    fn never_waits(incoming: &Incoming) {
+        assert_eq!(is_nonblocking(incoming.fd.as_fd()), Ok(true));
+        assert_eq!(is_cloexec(incoming.fd.as_fd()), Ok(true));
+    }
+
+    #[test]
+    fn a_tcp_client_is_accepted_with_its_address_and_nobody_waits() {
+        let (listener, addr) = tcp();
+        assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let client = TcpStream::connect(addr).unwrap();
+        let incoming = accept(listener.as_fd()).unwrap();
+        assert_eq!(incoming.peer, PeerAddr::Tcp(client.local_addr().unwrap()));
+        never_waits(&incoming);
+    }
+
+    #[test]
+    fn a_unix_client_is_accepted_and_nobody_waits() {
+        let path = std::env::temp_dir().join(format!("cluster-accept-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = ListeningSocket::from(OwnedFd::from(listener));
+        assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let _client = UnixStream::connect(&path).unwrap();
+        let incoming = accept(listener.as_fd()).unwrap();
+        assert_eq!(incoming.peer, PeerAddr::Unix);
+        never_waits(&incoming);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_that_was_handed_over_knows_its_client() {
+        let (listener, addr) = tcp();
+        let client = TcpStream::connect(addr).unwrap();
+        let Incoming { fd, peer } = accept(listener.as_fd()).unwrap();
+        assert_eq!(peer, PeerAddr::Tcp(client.local_addr().unwrap()));
+        assert_eq!(Incoming::received(fd).unwrap().peer, peer);
+        let (unix, _other) = UnixStream::pair().unwrap();
+        assert_eq!(Incoming::received(unix.into()).unwrap().peer, PeerAddr::Unix);
+    }
+
+    #[test]
+    fn a_descriptor_that_is_no_connection_is_refused() {
+        let (listener, _) = tcp();
+        assert_eq!(Incoming::received(listener.into()).unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert!(Incoming::received(std::io::pipe().unwrap().0.into()).is_err());
+    }
+}
