@@ -2,19 +2,16 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::time::{Instant, Sleep};
 
 use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
-use crate::conn::doorbell::{Answer, Chair, Door};
-use crate::conn::socket::{self, ListeningSocket};
+use crate::conn::doorbell::Answer;
+use crate::conn::queue::{Look, Queue};
 use crate::worker::{Draining, Worker};
 
 /// How long an acceptor that is out of descriptors leaves the queue alone.
@@ -44,12 +41,7 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 pub struct Acceptor {
     worker: Worker,
     draining: Draining,
-    /// Its place at the door; none once the worker drains.
-    chair: Option<Chair>,
-    /// Empty once the worker drains.
-    listeners: Vec<Arc<ListeningSocket>>,
-    /// The listener to ask first, so that none starves.
-    first: usize,
+    queue: Queue,
     turn: Turn,
     appetite: Appetite,
     pause: Option<Pin<Box<Sleep>>>,
@@ -66,40 +58,10 @@ enum Turn {
     ComesRound,
 }
 
-/// What came of a look into the queue.
-enum Look {
-    Taken(Connection),
-    Empty,
-    /// Out of descriptors or memory.
-    Exhausted(io::Error),
-}
-
-/// What to do about a failed accept.
-enum Trouble {
-    /// Nobody waits.
-    Empty,
-    /// It concerns that connection alone (accept(2), "Error handling").
-    OneConnection,
-    /// No descriptor or memory: wait for some to become free.
-    Exhausted(io::Error),
-    /// The socket is no listener any more: the primary is gone and its queue was closed.
-    Closed,
-}
-
 impl Acceptor {
-    pub(crate) fn new(worker: Worker, door: Arc<Door>, listeners: Vec<Arc<ListeningSocket>>) -> Self {
+    pub(crate) fn new(worker: Worker, queue: Queue) -> Self {
         let draining = worker.draining();
-        let chair = Some(Door::sit(&door, listeners.clone()));
-        Self {
-            worker,
-            draining,
-            chair,
-            listeners,
-            first: 0,
-            turn: Turn::Waits,
-            appetite: Appetite::default(),
-            pause: None,
-        }
+        Self { worker, draining, queue, turn: Turn::Waits, appetite: Appetite::default(), pause: None }
     }
 
     /// The next connection; `None` once the worker drains. Cancel-safe.
@@ -113,14 +75,13 @@ impl Acceptor {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         if Pin::new(&mut self.draining).poll(cx).is_ready() {
-            return Poll::Ready(self.leave());
+            return Poll::Ready(self.queue.leave(self.worker.closes_queue()));
         }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
         loop {
-            let Some(chair) = &self.chair else { return Poll::Ready(None) };
             let looks = match self.turn {
                 Turn::HasTaken if self.appetite.takes_another() => true,
                 Turn::HasTaken => {
@@ -131,19 +92,19 @@ impl Acceptor {
                 Turn::ComesRound => {
                     self.appetite.come_round();
                     if !self.appetite.is_saturated() {
-                        self.appetite.saw(self.somebody_waits());
+                        self.appetite.saw(self.queue.somebody_waits());
                     }
                     self.turn = Turn::Waits;
                     self.appetite.is_saturated()
                 }
-                Turn::Waits => match chair.answer(cx.waker()) {
+                Turn::Waits => match self.queue.wait(cx.waker()) {
                     Ok(Answer::Rung) => true,
                     Ok(Answer::Wait) => return Poll::Pending,
                     Err(err) => return self.rest(&err, cx),
                 },
             };
             if looks {
-                match self.look() {
+                match self.queue.look() {
                     Look::Taken(connection) => {
                         self.turn = Turn::HasTaken;
                         self.appetite.took();
@@ -169,73 +130,6 @@ impl Acceptor {
         self.pause = Some(pause);
         Poll::Pending
     }
-
-    /// Takes the first connection that there is.
-    fn look(&mut self) -> Look {
-        let mut asked = 0;
-        while asked < self.listeners.len() {
-            let at = (self.first + asked) % self.listeners.len();
-            match self.take_from(at) {
-                Ok(connection) => {
-                    self.first = at + 1;
-                    return Look::Taken(connection);
-                }
-                Err(Trouble::Empty) => asked += 1,
-                Err(Trouble::OneConnection) => {}
-                Err(Trouble::Exhausted(err)) => return Look::Exhausted(err),
-                Err(Trouble::Closed) => {
-                    let closed = self.listeners.remove(at);
-                    if let Some(chair) = &self.chair {
-                        chair.forget(&closed);
-                    }
-                }
-            }
-        }
-        Look::Empty
-    }
-
-    fn take_from(&self, at: usize) -> Result<Connection, Trouble> {
-        let incoming = socket::accept(self.listeners[at].as_fd()).map_err(Trouble::of)?;
-        Connection::new(incoming, self.worker.page()).map_err(Trouble::of)
-    }
-
-    /// Whether a connection waits in one of the queues.
-    fn somebody_waits(&self) -> bool {
-        let wanted = |listener: &'_ Arc<ListeningSocket>| PollFd::new(listener.as_fd(), PollFlags::POLLIN);
-        let mut fds: Vec<PollFd<'_>> = self.listeners.iter().map(wanted).collect();
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-    }
-
-    /// Leaves the queue to the others. Where the cluster ends, or its primary is gone, there will soon be no
-    /// others: then what is queued is served first, and the queue is closed, so that new clients are refused
-    /// at once and a successor can bind.
-    fn leave(&mut self) -> Option<Connection> {
-        self.chair = None;
-        while self.worker.closes_queue() && !self.listeners.is_empty() {
-            match self.take_from(self.listeners.len() - 1) {
-                Ok(connection) => return Some(connection),
-                Err(Trouble::OneConnection) => {}
-                Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
-                    if let Some(listener) = self.listeners.pop() {
-                        listener.shut_down();
-                    }
-                }
-            }
-        }
-        self.listeners.clear();
-        None
-    }
-}
-
-impl Trouble {
-    fn of(err: io::Error) -> Self {
-        match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
-            Errno::EAGAIN => Trouble::Empty,
-            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Trouble::Exhausted(err),
-            Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK => Trouble::Closed,
-            _ => Trouble::OneConnection,
-        }
-    }
 }
 
 /// At most once per second in this process: there is one message in it, however many connections wait.
@@ -253,6 +147,6 @@ fn warn_exhausted(err: &io::Error) {
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Acceptor").field("listeners", &self.listeners).finish_non_exhaustive()
+        f.debug_struct("Acceptor").field("worker", &self.worker).finish_non_exhaustive()
     }
 }

@@ -79,7 +79,12 @@ mod tests {
     fn two_empty_queues_in_a_row_end_it() {
         let mut appetite = after([true; 1000]);
         appetite.saw(false);
-        assert!(!appetite.is_saturated() || { appetite.saw(false); !appetite.is_saturated() });
+        assert!(
+            !appetite.is_saturated() || {
+                appetite.saw(false);
+                !appetite.is_saturated()
+            }
+        );
     }
 
     #[test]

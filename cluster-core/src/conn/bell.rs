@@ -1,5 +1,4 @@
 //! The bell that all workers share: whoever rings it wakes one that waits for connections.
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -23,10 +22,6 @@ impl Bell {
     pub(crate) fn answer(&self) {
         // Another may have answered it: EAGAIN.
         let _ = nix::unistd::read(&self.0, &mut [0; 8]);
-    }
-
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
 use crate::conn::listen::ClusterSocket;
+use crate::conn::{Bell, Scheduling, Watch};
 use crate::error::{Error, StartError};
 use crate::event::{Event, Next};
 use crate::id::{PeerId, Seat};
@@ -76,6 +77,7 @@ struct Driver {
     untold: VecDeque<Input>,
     executable: Executable,
     sockets: Vec<ClusterSocket>,
+    watch: Watch,
     places: Vec<String>,
     slots: u16,
     orphans: Orphans,
@@ -115,6 +117,8 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             _ = signals.interrupt.recv() => stops.asked(Instant::now()),
             _ = signals.quit.recv() => Some(Input::StopNow),
             _ = signals.child.recv() => {
+                // It may say that a worker was stopped (sigaction(2), SIGCHLD).
+                driver.watch.ring_if_waited_for();
                 orphans_due = driver.reap_orphans();
                 None
             }
@@ -141,6 +145,13 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
         Some(Verdict::GaveUp(why)) => Err(Error::GaveUp(why)),
         Some(Verdict::Stopped) | None => Ok(()),
     }
+}
+
+/// Looks after the queues of which workers help themselves.
+fn watch_over(sockets: &[ClusterSocket]) -> io::Result<Watch> {
+    let shared = sockets.iter().filter(|socket| socket.name.scheduling == Scheduling::Shared);
+    let queues = shared.map(|socket| socket.listener.try_clone()).collect::<io::Result<_>>()?;
+    Ok(Watch::new(Bell::new()?, queues))
 }
 
 /// Whether running out of memory ends all processes of our control group at once (cgroup v2,
@@ -196,6 +207,9 @@ impl Driver {
             ),
             Method::Exec => None,
         };
+        let watch =
+            watch_over(&plan.sockets).map_err(StartError::system("cannot watch the listening sockets"))?;
+        watch.begin();
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
             peers: HashMap::new(),
@@ -208,6 +222,7 @@ impl Driver {
             untold: VecDeque::new(),
             executable,
             sockets: plan.sockets,
+            watch,
             places: plan.places,
             slots: plan.workers.count,
             orphans: Orphans::new(),
@@ -231,8 +246,10 @@ impl Driver {
             Note::Input(input) => {
                 match &input {
                     Input::Exited { peer, .. } => {
-                        if let Some(pid) = self.peers.remove(peer).and_then(|peer| peer.pid()) {
-                            self.orphans.worker_ended(pid);
+                        if let Some(held) = self.peers.remove(peer) {
+                            // At once: who was woken for a connection and is gone cannot take it.
+                            self.watch.leave(held.page());
+                            held.pid().into_iter().for_each(|pid| self.orphans.worker_ended(pid));
                         }
                     }
                     Input::Stillborn { peer, .. } => {

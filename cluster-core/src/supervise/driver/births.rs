@@ -17,6 +17,7 @@ impl Driver {
             generation: GENERATION,
             director: self.has_director,
             sockets: &self.sockets,
+            watch: &self.watch,
             exchange: &self.exchange,
         };
         let made = Peer::prepare(&place).map_err(|err| err.to_string()).and_then(|(held, newcomer)| {
@@ -68,6 +69,7 @@ impl Driver {
         if let Some(held) = self.peers.remove(&peer) {
             self.exchange.leave(peer);
             held.kill();
+            self.watch.leave(held.page());
         }
     }
 

@@ -1,0 +1,131 @@
+//! The shared accept queue as one acceptor of a worker sees it: it waits at the door, and helps itself.
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::task::Waker;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::conn::connection::Connection;
+use crate::conn::doorbell::{Answer, Chair, Door};
+use crate::conn::socket::{self, ListeningSocket};
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
+
+/// The queues of one listener's sockets.
+pub(crate) struct Queue {
+    page: Arc<Mapped<Page>>,
+    /// The place at the door; none once the worker drains.
+    chair: Option<Chair>,
+    /// Empty once the worker drains.
+    listeners: Vec<Arc<ListeningSocket>>,
+    /// The socket to ask first, so that none starves.
+    first: usize,
+}
+
+/// What came of a look for a connection.
+pub(crate) enum Look {
+    Taken(Connection),
+    Empty,
+    /// Out of descriptors or memory.
+    Exhausted(io::Error),
+}
+
+/// What to do about a failed accept.
+enum Trouble {
+    /// Nobody waits.
+    Empty,
+    /// It concerns that connection alone (accept(2), "Error handling").
+    OneConnection,
+    /// No descriptor or memory: wait for some to become free.
+    Exhausted(io::Error),
+    /// The socket is no listener any more: the primary is gone and its queue was closed.
+    Closed,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        page: Arc<Mapped<Page>>,
+        door: &Arc<Door>,
+        listeners: Vec<Arc<ListeningSocket>>,
+    ) -> Self {
+        let chair = Some(Door::sit(door, listeners.clone()));
+        Self { page, chair, listeners, first: 0 }
+    }
+
+    /// Waits to be woken, unless somebody has rung.
+    ///
+    /// # Errors
+    /// The wait set takes no more.
+    pub(crate) fn wait(&self, waker: &Waker) -> io::Result<Answer> {
+        self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(waker))
+    }
+
+    /// Takes the first connection that there is.
+    pub(crate) fn look(&mut self) -> Look {
+        let mut asked = 0;
+        while asked < self.listeners.len() {
+            let at = (self.first + asked) % self.listeners.len();
+            match self.take_from(at) {
+                Ok(connection) => {
+                    self.first = at + 1;
+                    return Look::Taken(connection);
+                }
+                Err(Trouble::Empty) => asked += 1,
+                Err(Trouble::OneConnection) => {}
+                Err(Trouble::Exhausted(err)) => return Look::Exhausted(err),
+                Err(Trouble::Closed) => {
+                    let closed = self.listeners.remove(at);
+                    if let Some(chair) = &self.chair {
+                        chair.forget(&closed);
+                    }
+                }
+            }
+        }
+        Look::Empty
+    }
+
+    fn take_from(&self, at: usize) -> Result<Connection, Trouble> {
+        let incoming = socket::accept(self.listeners[at].as_fd()).map_err(Trouble::of)?;
+        Connection::new(incoming, Some(self.page.clone())).map_err(Trouble::of)
+    }
+
+    /// Whether a connection waits in one of the queues.
+    pub(crate) fn somebody_waits(&self) -> bool {
+        let mut fds: Vec<PollFd<'_>> =
+            self.listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)).collect();
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Leaves the queue to the others. Where the cluster ends, or its primary is gone, there will soon be no
+    /// others: then what is queued is served first, and the queue is closed, so that new clients are refused
+    /// at once and a successor can bind.
+    pub(crate) fn leave(&mut self, closes_queue: bool) -> Option<Connection> {
+        self.chair = None;
+        while closes_queue && !self.listeners.is_empty() {
+            match self.take_from(self.listeners.len() - 1) {
+                Ok(connection) => return Some(connection),
+                Err(Trouble::OneConnection) => {}
+                Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
+                    if let Some(listener) = self.listeners.pop() {
+                        listener.shut_down();
+                    }
+                }
+            }
+        }
+        self.listeners.clear();
+        None
+    }
+}
+
+impl Trouble {
+    fn of(err: io::Error) -> Self {
+        match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
+            Errno::EAGAIN => Trouble::Empty,
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Trouble::Exhausted(err),
+            Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK => Trouble::Closed,
+            _ => Trouble::OneConnection,
+        }
+    }
+}
