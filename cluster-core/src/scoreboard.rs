@@ -2,6 +2,7 @@
 //! which trusts nothing in it.
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::conn::Offers;
 use crate::tail::Tail;
 
 /// The page. All access is relaxed: each number stands for itself.
@@ -10,6 +11,10 @@ pub(crate) struct Page {
     connections_open: AtomicU64,
     connections_total: AtomicU64,
     rings: AtomicU64,
+    offered: AtomicU64,
+    claimed: AtomicU64,
+    revoked: AtomicU64,
+    pub(crate) offers: Offers,
     pub(crate) tail: Tail,
 }
 
@@ -18,6 +23,23 @@ impl Page {
     pub(crate) fn connection_opened(&self) {
         self.connections_open.fetch_add(1, Relaxed);
         self.connections_total.fetch_add(1, Relaxed);
+    }
+
+    /// Connections that the primary has offered were claimed: they count as open.
+    pub(crate) fn connections_claimed(&self, count: u64) {
+        self.claimed.fetch_add(count, Relaxed);
+        self.connections_open.fetch_add(count, Relaxed);
+        self.connections_total.fetch_add(count, Relaxed);
+    }
+
+    /// By the primary: a connection was offered.
+    pub(crate) fn connection_offered(&self) {
+        self.offered.fetch_add(1, Relaxed);
+    }
+
+    /// By the primary: an offer was taken back.
+    pub(crate) fn connection_revoked(&self) {
+        self.revoked.fetch_add(1, Relaxed);
     }
 
     /// A connection ended.

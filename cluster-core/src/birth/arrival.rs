@@ -25,6 +25,8 @@ pub(crate) struct Belongings {
     pub(crate) messages: OwnedFd,
     /// That of all workers.
     pub(crate) bell: Bell,
+    /// By which connections are handed out, where some are.
+    pub(crate) passing: Option<OwnedFd>,
 }
 
 /// The way of a worker's standard error: it writes `write`, its sentinel reads `read` and copies to `real`.
@@ -47,12 +49,14 @@ impl Arrival {
             }
         }
         .map_err(StartError::Attach)?;
-        let belongings = if role == Role::ForkServer { 0 } else { BELONGINGS };
+        let passes = role != Role::ForkServer && welcome.passes;
+        let belongings = if role == Role::ForkServer { 0 } else { BELONGINGS + usize::from(passes) };
         if fds.len() != belongings + welcome.sockets.len() {
             let err = format!("{} descriptors came where {belongings} and the sockets were due", fds.len());
             return Err(StartError::Attach(std::io::Error::new(std::io::ErrorKind::InvalidData, err)));
         }
         listen::inherit(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
+        let passing = if passes { fds.pop() } else { None };
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
             Ok([page, read, write, real, messages, bell]) => {
                 let page = Mapped::map(std::os::fd::AsFd::as_fd(&page))
@@ -62,6 +66,7 @@ impl Arrival {
                     stderr: StderrRelay { read, write, real },
                     messages,
                     bell: bell.into(),
+                    passing,
                 })
             }
             Err(_) => None,

@@ -2,22 +2,17 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
 use crate::conn::doorbell::Answer;
-use crate::conn::queue::{Look, Queue};
+use crate::conn::exhaustion::{self, PAUSE};
+use crate::conn::queue::Look;
+use crate::conn::source::Source;
 use crate::worker::{Draining, Worker};
-
-/// How long an acceptor that is out of descriptors leaves the queue alone.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How often it says so.
-const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// Accepts connections on one listener of the cluster.
 ///
@@ -41,7 +36,7 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 pub struct Acceptor {
     worker: Worker,
     draining: Draining,
-    queue: Queue,
+    source: Source,
     turn: Turn,
     appetite: Appetite,
     pause: Option<Pin<Box<Sleep>>>,
@@ -59,9 +54,9 @@ enum Turn {
 }
 
 impl Acceptor {
-    pub(crate) fn new(worker: Worker, queue: Queue) -> Self {
+    pub(crate) fn new(worker: Worker, source: Source) -> Self {
         let draining = worker.draining();
-        Self { worker, draining, queue, turn: Turn::Waits, appetite: Appetite::default(), pause: None }
+        Self { worker, draining, source, turn: Turn::Waits, appetite: Appetite::default(), pause: None }
     }
 
     /// The next connection; `None` once the worker drains. Cancel-safe.
@@ -75,7 +70,7 @@ impl Acceptor {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         if Pin::new(&mut self.draining).poll(cx).is_ready() {
-            return Poll::Ready(self.queue.leave(self.worker.closes_queue()));
+            return self.source.leave(self.worker.closes_queue(), cx);
         }
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
@@ -92,19 +87,19 @@ impl Acceptor {
                 Turn::ComesRound => {
                     self.appetite.come_round();
                     if !self.appetite.is_saturated() {
-                        self.appetite.saw(self.queue.somebody_waits());
+                        self.appetite.saw(self.source.somebody_waits());
                     }
                     self.turn = Turn::Waits;
                     self.appetite.is_saturated()
                 }
-                Turn::Waits => match self.queue.wait(cx.waker()) {
+                Turn::Waits => match self.source.wait(self.appetite.mouthful(), cx.waker()) {
                     Ok(Answer::Rung) => true,
                     Ok(Answer::Wait) => return Poll::Pending,
                     Err(err) => return self.rest(&err, cx),
                 },
             };
             if looks {
-                match self.queue.look() {
+                match self.source.look() {
                     Look::Taken(connection) => {
                         self.turn = Turn::HasTaken;
                         self.appetite.took();
@@ -122,26 +117,13 @@ impl Acceptor {
 
     /// Leaves the queue alone for a moment.
     fn rest(&mut self, why: &io::Error, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
-        warn_exhausted(why);
+        exhaustion::warn(why);
         let mut pause = Box::pin(tokio::time::sleep(PAUSE));
         if pause.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
         self.pause = Some(pause);
         Poll::Pending
-    }
-}
-
-/// At most once per second in this process: there is one message in it, however many connections wait.
-fn warn_exhausted(err: &io::Error) {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64 + WARN_EVERY.as_millis() as u64;
-    let last = LAST.load(Ordering::Relaxed);
-    if now.saturating_sub(last) >= WARN_EVERY.as_millis() as u64
-        && LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    {
-        crate::event::warn(&format!("cannot accept connections for now: {err}; they wait in the queue"));
     }
 }
 

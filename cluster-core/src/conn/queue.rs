@@ -4,12 +4,11 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::task::Waker;
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::conn::connection::Connection;
 use crate::conn::doorbell::{Answer, Chair, Door};
-use crate::conn::socket::{self, ListeningSocket};
+use crate::conn::socket::{self, ListeningSocket, Trouble};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 
@@ -30,18 +29,6 @@ pub(crate) enum Look {
     Empty,
     /// Out of descriptors or memory.
     Exhausted(io::Error),
-}
-
-/// What to do about a failed accept.
-enum Trouble {
-    /// Nobody waits.
-    Empty,
-    /// It concerns that connection alone (accept(2), "Error handling").
-    OneConnection,
-    /// No descriptor or memory: wait for some to become free.
-    Exhausted(io::Error),
-    /// The socket is no listener any more: the primary is gone and its queue was closed.
-    Closed,
 }
 
 impl Queue {
@@ -87,8 +74,8 @@ impl Queue {
     }
 
     fn take_from(&self, at: usize) -> Result<Connection, Trouble> {
-        let incoming = socket::accept(self.listeners[at].as_fd()).map_err(Trouble::of)?;
-        Connection::new(incoming, Some(self.page.clone())).map_err(Trouble::of)
+        let incoming = socket::accept(self.listeners[at].as_fd()).map_err(Trouble::from)?;
+        Connection::new(incoming, Some(self.page.clone())).map_err(Trouble::from)
     }
 
     /// Whether a connection waits in one of the queues.
@@ -116,16 +103,5 @@ impl Queue {
         }
         self.listeners.clear();
         None
-    }
-}
-
-impl Trouble {
-    fn of(err: io::Error) -> Self {
-        match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
-            Errno::EAGAIN => Trouble::Empty,
-            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Trouble::Exhausted(err),
-            Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK => Trouble::Closed,
-            _ => Trouble::OneConnection,
-        }
     }
 }

@@ -3,6 +3,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{fmt, io};
 
+use nix::errno::Errno;
 use nix::libc::{SOCK_CLOEXEC, SOCK_NONBLOCK};
 use socket2::{SockAddr, SockRef, Socket};
 
@@ -82,6 +83,30 @@ impl fmt::Display for PeerAddr {
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<Incoming> {
     let (socket, addr) = SockRef::from(&listener).accept4(SOCK_NONBLOCK | SOCK_CLOEXEC)?;
     Ok(Incoming { fd: socket.into(), peer: PeerAddr::of(&addr)? })
+}
+
+/// What to do about a failed accept.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Nobody waits.
+    Empty,
+    /// It concerns that connection alone (accept(2), "Error handling").
+    OneConnection,
+    /// No descriptor or memory: wait for some to become free.
+    Exhausted(io::Error),
+    /// The socket is no listener any more: the primary is gone and its queue was closed.
+    Closed,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(err: io::Error) -> Self {
+        match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
+            Errno::EAGAIN => Trouble::Empty,
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Trouble::Exhausted(err),
+            Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK => Trouble::Closed,
+            _ => Trouble::OneConnection,
+        }
+    }
 }
 
 impl Incoming {

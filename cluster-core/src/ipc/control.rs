@@ -39,6 +39,8 @@ pub(crate) struct Welcome {
     pub(crate) generation: u64,
     /// Whether the cluster has a director.
     pub(crate) director: bool,
+    /// Whether connections are handed out: then a socket for that comes behind what it owns.
+    pub(crate) passes: bool,
     pub(crate) sockets: Vec<SocketName>,
 }
 

@@ -13,7 +13,7 @@ use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
 use crate::conn::listen::ClusterSocket;
-use crate::conn::{Bell, Scheduling, Watch};
+use crate::conn::{Bell, Handoff, Scheduling, Watch};
 use crate::error::{Error, StartError};
 use crate::event::{Event, Next};
 use crate::id::{PeerId, Seat};
@@ -78,6 +78,8 @@ struct Driver {
     executable: Executable,
     sockets: Vec<ClusterSocket>,
     watch: Watch,
+    /// None where workers help themselves to all connections.
+    handoff: Option<Handoff>,
     places: Vec<String>,
     slots: u16,
     orphans: Orphans,
@@ -88,6 +90,8 @@ struct Driver {
     quiet: bool,
     listening: bool,
     all_ready: bool,
+    /// The primary accepts no more.
+    closing: bool,
 }
 
 /// Supervises until all is over. `cancelled` resolves when nobody waits for the end any more.
@@ -210,6 +214,8 @@ impl Driver {
         let watch =
             watch_over(&plan.sockets).map_err(StartError::system("cannot watch the listening sockets"))?;
         watch.begin();
+        let handoff = Handoff::begin(&plan.sockets)
+            .map_err(StartError::system("cannot start to hand out connections"))?;
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
             peers: HashMap::new(),
@@ -223,6 +229,7 @@ impl Driver {
             executable,
             sockets: plan.sockets,
             watch,
+            handoff,
             places: plan.places,
             slots: plan.workers.count,
             orphans: Orphans::new(),
@@ -232,6 +239,7 @@ impl Driver {
             quiet: plan.settings.quiet,
             listening: false,
             all_ready: false,
+            closing: false,
         };
         driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
         if dies_as_a_group() {
@@ -247,8 +255,7 @@ impl Driver {
                 match &input {
                     Input::Exited { peer, .. } => {
                         if let Some(held) = self.peers.remove(peer) {
-                            // At once: who was woken for a connection and is gone cannot take it.
-                            self.watch.leave(held.page());
+                            self.let_go(*peer, &held);
                             held.pid().into_iter().for_each(|pid| self.orphans.worker_ended(pid));
                         }
                     }
@@ -301,7 +308,11 @@ impl Driver {
     fn act(&mut self, action: Action) -> Option<Verdict> {
         match action {
             Action::Spawn { peer, seat } => self.spawn(peer, seat),
-            Action::Drain { peer, close_queue } => self.with_peer(peer, |held| held.drain(close_queue)),
+            Action::Drain { peer, close_queue } => {
+                // BEFORE it hears of it: what it is offered after that nobody would claim.
+                self.hand_out_no_more(peer, close_queue);
+                self.with_peer(peer, |held| held.drain(close_queue));
+            }
             Action::Dismiss { peer } => self.with_peer(peer, |held| held.drain(false)),
             Action::Stay { peer } => self.with_peer(peer, Peer::stay),
             Action::Kill { peer } => self.with_peer(peer, Peer::kill),
@@ -325,6 +336,23 @@ impl Driver {
             Action::End(verdict) => return Some(verdict),
         }
         None
+    }
+
+    /// A worker that drains is offered no connection; where all drain, nobody is.
+    fn hand_out_no_more(&mut self, peer: PeerId, close_queue: bool) {
+        match (&self.handoff, close_queue) {
+            (Some(handoff), true) if !std::mem::replace(&mut self.closing, true) => handoff.close(),
+            (Some(handoff), false) => handoff.retire(peer),
+            (Some(_), true) | (None, _) => {}
+        }
+    }
+
+    /// At once: the connections that a process which is gone was woken for, or offered, others take.
+    fn let_go(&self, peer: PeerId, held: &Peer) {
+        self.watch.leave(held.page());
+        if let Some(handoff) = &self.handoff {
+            handoff.leave(peer);
+        }
     }
 
     fn with_peer(&self, peer: PeerId, act: impl FnOnce(&Peer)) {

@@ -9,8 +9,8 @@ use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use crate::conn::Watch;
 use crate::conn::listen::ClusterSocket;
+use crate::conn::{Handoff, Watch};
 use crate::error::StartError;
 use crate::event::{last_lines, voice};
 use crate::id::{PeerId, Seat};
@@ -68,6 +68,7 @@ pub(crate) struct Place<'d> {
     pub(crate) director: bool,
     pub(crate) sockets: &'d [ClusterSocket],
     pub(crate) watch: &'d Watch,
+    pub(crate) handoff: Option<&'d Handoff>,
     pub(crate) exchange: &'d Exchange,
 }
 
@@ -90,10 +91,17 @@ impl Peer {
             their_messages.as_fd(),
             place.watch.bell().as_fd(),
         ];
+        let page = Arc::new(page);
+        let passing = match place.handoff.filter(|_| place.is_worker()) {
+            Some(handoff) => {
+                Some(handoff.join(place.peer, page.clone()).map_err(StartError::system("socketpair"))?)
+            }
+            None => None,
+        };
+        fds.extend(passing.as_ref().map(AsFd::as_fd));
         fds.extend(place.sockets.iter().map(|socket| socket.listener.as_fd()));
         control::try_send_with(ours.as_fd(), &place.welcome(), &fds)
             .map_err(StartError::system("cannot send the welcome"))?;
-        let page = Arc::new(page);
         // LAST: whoever has joined is either followed to its end or given up.
         place
             .exchange
@@ -159,6 +167,10 @@ impl Peer {
 }
 
 impl Place<'_> {
+    fn is_worker(&self) -> bool {
+        matches!(self.seat, Seat::Slot(_))
+    }
+
     fn welcome(&self) -> Welcome {
         Welcome {
             protocol: PROTOCOL,
@@ -173,6 +185,7 @@ impl Place<'_> {
             slots: self.slots,
             generation: self.generation,
             director: self.director,
+            passes: self.handoff.is_some() && self.is_worker(),
             sockets: self.sockets.iter().map(|socket| socket.name.clone()).collect(),
         }
     }

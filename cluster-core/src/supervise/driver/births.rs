@@ -18,6 +18,7 @@ impl Driver {
             director: self.has_director,
             sockets: &self.sockets,
             watch: &self.watch,
+            handoff: self.handoff.as_ref(),
             exchange: &self.exchange,
         };
         let made = Peer::prepare(&place).map_err(|err| err.to_string()).and_then(|(held, newcomer)| {
@@ -69,7 +70,7 @@ impl Driver {
         if let Some(held) = self.peers.remove(&peer) {
             self.exchange.leave(peer);
             held.kill();
-            self.watch.leave(held.page());
+            self.let_go(peer, &held);
         }
     }
 
