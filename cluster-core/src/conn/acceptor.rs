@@ -92,7 +92,7 @@ impl Acceptor {
                     self.turn = Turn::Waits;
                     self.appetite.is_saturated()
                 }
-                Turn::Waits => match self.source.wait(self.appetite.mouthful(), cx.waker()) {
+                Turn::Waits => match self.source.wait(&self.appetite, cx) {
                     Ok(Answer::Rung) => true,
                     Ok(Answer::Wait) => return Poll::Pending,
                     Err(err) => return self.rest(&err, cx),
@@ -118,6 +118,7 @@ impl Acceptor {
     /// Leaves the queue alone for a moment.
     fn rest(&mut self, why: &io::Error, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         exhaustion::warn(why);
+        self.source.rest();
         let mut pause = Box::pin(tokio::time::sleep(PAUSE));
         if pause.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();

@@ -192,6 +192,11 @@ impl Chair {
         Ok(Answer::Wait)
     }
 
+    /// Somebody else is to look into the queues.
+    pub(crate) fn ring_neighbour(&self) {
+        self.door.bell.ring();
+    }
+
     /// A listener of the acceptor is closed.
     pub(crate) fn forget(&self, listener: &Arc<ListeningSocket>) {
         let mut state = self.door.lock();

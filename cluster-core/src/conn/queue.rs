@@ -2,11 +2,12 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::Context;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::conn::connection::Connection;
+use crate::conn::direct::{Direct, Passage};
 use crate::conn::doorbell::{Answer, Chair, Door};
 use crate::conn::socket::{self, ListeningSocket, Trouble};
 use crate::scoreboard::Page;
@@ -17,6 +18,7 @@ pub(crate) struct Queue {
     page: Arc<Mapped<Page>>,
     /// The place at the door; none once the worker drains.
     chair: Option<Chair>,
+    direct: Direct,
     /// Empty once the worker drains.
     listeners: Vec<Arc<ListeningSocket>>,
     /// The socket to ask first, so that none starves.
@@ -38,15 +40,36 @@ impl Queue {
         listeners: Vec<Arc<ListeningSocket>>,
     ) -> Self {
         let chair = Some(Door::sit(door, listeners.clone()));
-        Self { page, chair, listeners, first: 0 }
+        Self { page, chair, direct: Direct::default(), listeners, first: 0 }
     }
 
     /// Waits to be woken, unless somebody has rung.
     ///
     /// # Errors
     /// The wait set takes no more.
-    pub(crate) fn wait(&self, waker: &Waker) -> io::Result<Answer> {
-        self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(waker))
+    pub(crate) fn wait(&mut self, saturated: bool, cx: &mut Context<'_>) -> io::Result<Answer> {
+        match self.direct.wait(&self.listeners, saturated, cx) {
+            Passage::Rung => {
+                self.page.rung();
+                Ok(Answer::Rung)
+            }
+            Passage::Wait => Ok(Answer::Wait),
+            Passage::Door => self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(cx.waker())),
+        }
+    }
+
+    /// Leaves the queue alone until it waits again.
+    pub(crate) fn rest(&mut self) {
+        self.step_out();
+    }
+
+    /// Whoever leaves without accepting rings a neighbour.
+    fn step_out(&mut self) {
+        if self.direct.step_out()
+            && let Some(chair) = &self.chair
+        {
+            chair.ring_neighbour();
+        }
     }
 
     /// Takes the first connection that there is.
@@ -57,6 +80,7 @@ impl Queue {
             match self.take_from(at) {
                 Ok(connection) => {
                     self.first = at + 1;
+                    self.direct.took();
                     return Look::Taken(connection);
                 }
                 Err(Trouble::Empty) => asked += 1,
@@ -89,6 +113,7 @@ impl Queue {
     /// others: then what is queued is served first, and the queue is closed, so that new clients are refused
     /// at once and a successor can bind.
     pub(crate) fn leave(&mut self, closes_queue: bool) -> Option<Connection> {
+        self.step_out();
         self.chair = None;
         while closes_queue && !self.listeners.is_empty() {
             match self.take_from(self.listeners.len() - 1) {

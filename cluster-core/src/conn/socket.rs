@@ -112,7 +112,6 @@ impl From<io::Error> for Trouble {
 impl Incoming {
     /// A connection whose descriptor another process has accepted and handed over. Fails with `NotConnected` where
     /// the client has reset it meanwhile.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the hand-off, which is being built, receives such"))]
     pub(crate) fn received(fd: OwnedFd) -> io::Result<Self> {
         // The address tells the family, too: one call, where SO_DOMAIN would be a second.
         let peer = PeerAddr::of(&SockRef::from(&fd).peer_addr()?)?;

@@ -1,7 +1,8 @@
 //! Where an acceptor has its connections from.
 use std::io;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
+use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
 use crate::conn::doorbell::Answer;
 use crate::conn::handed::Handed;
@@ -14,14 +15,22 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Waits for a connection; up to `most` may come at once where they are handed out.
+    /// Waits for a connection; several may come at once where they are handed out.
     ///
     /// # Errors
     /// The wait set takes no more.
-    pub(crate) fn wait(&self, most: usize, waker: &Waker) -> io::Result<Answer> {
+    pub(crate) fn wait(&mut self, appetite: &Appetite, cx: &mut Context<'_>) -> io::Result<Answer> {
         match self {
-            Source::Queue(queue) => queue.wait(waker),
-            Source::Handed(handed) => Ok(handed.wait(most, waker)),
+            Source::Queue(queue) => queue.wait(appetite.is_saturated(), cx),
+            Source::Handed(handed) => Ok(handed.wait(appetite.mouthful(), cx.waker())),
+        }
+    }
+
+    /// Leaves the connections to others until it waits again.
+    pub(crate) fn rest(&mut self) {
+        match self {
+            Source::Queue(queue) => queue.rest(),
+            Source::Handed(_) => {}
         }
     }
 
