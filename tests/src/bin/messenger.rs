@@ -1,4 +1,4 @@
-//! What the adapters lend to handlers of requests: `messenger axum|actix fork|await FILE`.
+//! What the adapters lend to handlers of requests: `messenger axum|actix fork|await FILE [BACKLOG]`.
 //!
 //! `main` registers with the free `on_message`, handlers use the free `send` and `broadcast` and let errors answer;
 //! who hears something, and what `send` says too early, is a line in the file.
@@ -32,13 +32,13 @@ impl Ask for Unknown {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, framework, method, file] = &arguments[..] else {
-        eprintln!("usage: messenger axum|actix fork|await FILE");
+    let [_, framework, method, file, backlog @ ..] = &arguments[..] else {
+        eprintln!("usage: messenger axum|actix fork|await FILE [BACKLOG]");
         return ExitCode::from(2);
     };
     let ended = match framework.as_str() {
         "axum" => run_axum(method, file).map_err(Into::into),
-        _ => run_actix(method, file),
+        _ => run_actix(method, file, backlog.first().map(|backlog| backlog.parse().expect("a number"))),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,7 +93,7 @@ fn run_axum(method: &str, file: &str) -> Result<(), Error> {
     runtime.expect("a runtime").block_on(serve.into_future())
 }
 
-fn run_actix(method: &str, file: &str) -> Result<(), BoxError> {
+fn run_actix(method: &str, file: &str, backlog: Option<u32>) -> Result<(), BoxError> {
     let early = cluster_actix::send(&"too early".to_string()).now_or_never();
     note(file, &format!("early: {early:?}"));
     let early = cluster_actix::broadcast(&"too early".to_string()).now_or_never();
@@ -121,6 +121,10 @@ fn run_actix(method: &str, file: &str) -> Result<(), BoxError> {
                     web::get().to(|worker: Worker| async { unknown(worker).await.map(|()| "") }),
                 )
         });
+        let server = match backlog {
+            Some(backlog) => server.backlog(backlog),
+            None => server,
+        };
         server
             .cluster(move |builder| primary_side(builder, &file))
             .bind("127.0.0.1:0")
