@@ -89,6 +89,12 @@ impl Failures {
         answers
     }
 
+    /// Those of somebody else who has asked.
+    pub(super) fn add(&mut self, others: Self) {
+        self.count += others.count;
+        self.first = self.first.take().or(others.first);
+    }
+
     /// A sentence about them, where there are some.
     pub(super) fn told(&self) -> Option<String> {
         let first = self.first.as_ref()?;
