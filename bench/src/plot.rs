@@ -24,6 +24,14 @@ impl Panel {
     pub(crate) fn shows(&self, case: &str) -> bool {
         self.cases.iter().any(|start| case.starts_with(start))
     }
+
+    /// Those of one unit: ratios and failures have cases of the same name. Nothing has no place on a logarithmic scale.
+    fn rows<'a>(&self, report: &'a Report) -> Vec<&'a Row> {
+        let mut rows: Vec<&Row> = report.rows.iter().filter(|row| self.shows(&row.case)).collect();
+        let unit = rows.first().map_or("", |row| row.unit);
+        rows.retain(|row| row.unit == unit && row.median > 0.0);
+        rows
+    }
 }
 
 /// Lengths are in pixels of the picture's own scale.
@@ -57,11 +65,8 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fil
 /// The picture of a report.
 pub(crate) fn render(report: &Report, plot: &Plot) -> String {
     let subjects = subjects(report);
-    let panels: Vec<(&Panel, Vec<&Row>)> = plot
-        .panels
-        .iter()
-        .map(|panel| (panel, report.rows.iter().filter(|row| panel.shows(&row.case)).collect()))
-        .collect();
+    let panels: Vec<(&Panel, Vec<&Row>)> =
+        plot.panels.iter().map(|panel| (panel, panel.rows(report))).collect();
     let bars = panels.iter().map(|(_, rows)| height(rows)).max().unwrap_or(0);
     let total = HEAD + bars + FOOT;
     let mut svg = format!(
@@ -207,6 +212,15 @@ mod tests {
         let svg = render(&with(&[("kill -> answer", "x", 20.0), ("CPU, kill", "x", 3.0)]), &PLOT);
         assert!(svg.contains(">kill -&gt; answer</text>") && svg.contains("Kills &amp; answers"), "{svg}");
         assert!(!svg.contains("CPU"), "{svg}");
+    }
+
+    #[test]
+    fn other_units_and_nothing_are_left_out() {
+        let mut report = with(&[("kill a", "x", 20.0), ("kill a, by y", "x", 2.0), ("kill b", "x", 0.0)]);
+        report.rows[1].unit = "x";
+        let svg = render(&report, &PLOT);
+        assert!(svg.contains(">kill a</text>"), "{svg}");
+        assert!(!svg.contains("by y") && !svg.contains("kill b"), "{svg}");
     }
 
     #[test]
