@@ -53,9 +53,14 @@ fn saturate(
     }
     let per_second = answered as f64 / length.as_secs_f64();
     let mut figures = vec![Figure { what: "", unit, value: per_second }];
-    // Of nothing there is no cost; that nothing was answered is told.
-    if answered > 0 {
-        figures.push(Figure { what: COST, unit: "us", value: used? * 1e6 / per_second });
+    match used {
+        Ok(used) if answered > 0 => {
+            figures.push(Figure { what: COST, unit: "us", value: used * 1e6 / per_second });
+        }
+        // Of nothing there is no cost.
+        Ok(_) => {}
+        // Some of its processes have ended meanwhile. That is a failure of its own, and no end of the run.
+        Err(err) => session.failures.note(&err),
     }
     Ok(figures)
 }
