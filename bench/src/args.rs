@@ -96,7 +96,7 @@ pub(crate) fn help() -> String {
         "cargo run --release -p bench -- SUITE [--json] [--quick] [--rounds N] [--plot FOLDER]\n\
          \x20                                     [--only CASE].. [--subjects A,B]\n\n\
          --json          one object instead of a table\n\
-         --quick         {FEWEST_ROUNDS} rounds with less in each; ends within 60 s, building aside\n\
+         --quick         at most {FEWEST_ROUNDS} rounds with less in each; ends within 60 s, building aside\n\
          --rounds N      rounds of all subjects, at least {FEWEST_ROUNDS} (default {ROUNDS})\n\
          --plot FOLDER   draws FOLDER/SUITE.svg too\n\
          --only CASE     only cases with this in their names; may be said several times\n\

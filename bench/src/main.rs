@@ -11,6 +11,7 @@ mod filter;
 mod json;
 mod machine;
 mod plot;
+mod ratio;
 mod report;
 mod stats;
 mod table;
@@ -86,7 +87,8 @@ fn run(options: &Options) -> Result<String, Error> {
         eprintln!("bench: {warning}");
     }
     let pace = Pace { rounds: options.rounds, time: options.time() };
-    let measured = rounds::interleave(&mut lineup.entries, &pace)?;
+    let mut measured = rounds::interleave(&mut lineup.entries, &pace)?;
+    measured.compare(suite.ratios);
     let mut rows = measured.rows();
     rows.retain(|row| filter.wants(&row.case));
     let (rounds, skipped) = (measured.rounds, lineup.skipped);

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::ratio::{self, Ratio};
 use crate::report::Row;
 use crate::stats::Summary;
 
@@ -71,6 +72,25 @@ impl Measured {
             None => {
                 let Sample { case, unit, value } = sample;
                 self.series.push(Series { case, subject, unit, values: vec![value] });
+            }
+        }
+    }
+
+    /// Adds what is compared, behind all that was measured.
+    pub(crate) fn compare(&mut self, ratios: &[Ratio]) {
+        for ratio in ratios {
+            for at in 0..self.series.len() {
+                let series = &self.series[at];
+                if !ratio.is_of(&series.case, series.subject) || series.unit == FAILURES {
+                    continue;
+                }
+                let is_other = |other: &&Series| other.case == series.case && other.subject == ratio.to;
+                let Some(other) = self.series.iter().find(is_other) else { continue };
+                let values = ratio::by_round(&series.values, &other.values);
+                if !values.is_empty() {
+                    let (case, subject) = (ratio.name(&series.case), series.subject);
+                    self.series.push(Series { case, subject, unit: "x", values });
+                }
             }
         }
     }
@@ -185,6 +205,21 @@ mod tests {
         let order: Vec<_> = rows.iter().map(|row| (row.case.as_str(), row.subject)).collect();
         assert_eq!(order, [("first", "a"), ("first", "b"), ("second", "a"), ("second", "b")]);
         assert!(rows.iter().all(|row| (row.min, row.median, row.max) == (1.0, 4.0, 7.0)), "{rows:?}");
+    }
+
+    #[test]
+    fn what_is_compared_stands_behind_what_was_measured() {
+        let mut measured = Measured::default();
+        for (subject, value) in [("a", 2.0), ("b", 1.0), ("a", 30.0), ("b", 10.0), ("a", 4.0), ("b", 4.0)] {
+            measured.take(subject, Sample { case: "first".into(), unit: "/s", value });
+        }
+        measured.compare(&[Ratio { cases: &["first"], of: &["a"], to: "b" }]);
+        measured.compare(&[Ratio { cases: &["first"], of: &["a"], to: "nobody" }]);
+        let rows = measured.rows();
+        assert_eq!(rows.len(), 3);
+        let ratio =
+            Row { case: "first, by b".into(), subject: "a", unit: "x", median: 2.0, min: 1.0, max: 3.0 };
+        assert_eq!(rows[2], ratio);
     }
 
     #[test]

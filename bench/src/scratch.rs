@@ -30,11 +30,21 @@ impl Drop for Scratch {
 
 /// Removes what this process has made, for when destructors do not run.
 pub(crate) fn remove_all() {
-    let _ = fs::remove_dir_all(all());
+    let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn all() -> PathBuf {
-    env::temp_dir().join(format!("cluster-bench-{}", process::id()))
+    env::temp_dir().join(prefix() + "bench")
+}
+
+/// How the names of all folders start that this process makes, also those of `cluster_core::testing`.
+fn prefix() -> String {
+    format!("cluster-{}-", process::id())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::filter::Filter;
 use crate::installed::Installed;
 use crate::plot::Plot;
 use crate::programs::Programs;
+use crate::ratio::Ratio;
 use crate::report::Skipped;
 use crate::rounds::Entry;
 use crate::subject::{Program, Subject};
@@ -34,6 +35,8 @@ pub(crate) struct Suite {
     pub(crate) cases: fn() -> Vec<String>,
     /// What `--plot` draws, where figures of this suite make a picture.
     pub(crate) plot: Option<&'static Plot>,
+    /// Whose figures are told by whose, too.
+    pub(crate) ratios: &'static [Ratio],
     /// Lines up who takes part.
     pub(crate) line_up: fn(&Setting) -> Result<Lineup, Error>,
 }

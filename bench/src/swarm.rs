@@ -163,3 +163,91 @@ fn timeout(pause: Duration) -> EpollTimeout {
     let millis = pause.as_micros().div_ceil(1000);
     EpollTimeout::from(u16::try_from(millis).unwrap_or(u16::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n(pid 7)\n";
+
+    /// A server that does the same with every client, one after the other.
+    fn server(serve: fn(TcpStream, usize)) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("its address");
+        thread::spawn(move || {
+            for (nth, client) in listener.incoming().enumerate() {
+                serve(client.expect("a client"), nth);
+            }
+        });
+        addr
+    }
+
+    fn answer(client: &mut TcpStream) {
+        assert!(client.read(&mut [0; 1024]).expect("a request") > 0);
+        client.write_all(ANSWER).expect("it listens");
+    }
+
+    fn swarm(addr: SocketAddr) -> Swarm {
+        Swarm::new(addr).expect("there are descriptors left")
+    }
+
+    #[test]
+    fn one_that_waits_holds_up_nobody_and_fails_in_the_end() {
+        let addr = server(|mut client, nth| match nth {
+            // Open and silent for as long as the test takes.
+            0 => std::mem::forget(client),
+            _ => answer(&mut client),
+        });
+        let mut swarm = swarm(addr);
+        swarm.ask(Request::Hello);
+        swarm.ask(Request::Hello);
+        let ended = swarm.hear(Instant::now() + PATIENCE).expect("it can wait");
+        assert!(matches!(ended[..], [Ended { outcome: Ok(7), .. }]), "{ended:?}");
+        assert_eq!(swarm.waiting(), 1);
+        swarm.give_up(Instant::now() + PATIENCE);
+        let ended = swarm.hear_out().expect("it can wait");
+        let err = ended[0].outcome.as_ref().expect_err("nobody answers").to_string();
+        assert!(ended.len() == 1 && err.contains("no answer within 5s"), "{err}");
+    }
+
+    #[test]
+    fn a_client_that_is_kept_asks_again_until_it_is_closed() {
+        let addr = server(|mut client, _| (0..3).for_each(|_| answer(&mut client)));
+        let mut swarm = swarm(addr);
+        swarm.ask(Request::KeptAlive);
+        let ended = swarm.hear_out().expect("it can wait");
+        let outcomes: Vec<bool> = ended.iter().map(|ended| ended.outcome.is_ok()).collect();
+        assert_eq!(outcomes, [true, true, true, false]);
+    }
+
+    #[test]
+    fn what_is_refused_is_told() {
+        let addr = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let mut swarm = swarm(addr.expect("a port that nobody listens on any more"));
+        swarm.ask(Request::Hello);
+        let ended = swarm.hear_out().expect("it can wait");
+        let err = ended[0].outcome.as_ref().expect_err("nobody listens");
+        assert_eq!((ended.len(), err.kind()), (1, io::ErrorKind::ConnectionRefused), "{err}");
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let mut swarm = swarm(server(|mut client, _| answer(&mut client)));
+        for _ in 0..5 {
+            swarm.ask(Request::Hello);
+            assert_eq!(swarm.hear_out().expect("it can wait").len(), 1);
+        }
+        assert_eq!((swarm.exchanges.len(), swarm.waiting()), (1, 0));
+    }
+
+    #[test]
+    fn a_wait_is_not_cut_short() {
+        assert_eq!(timeout(Duration::from_micros(1)), EpollTimeout::from(1_u16));
+        assert_eq!(timeout(Duration::from_millis(7)), EpollTimeout::from(7_u16));
+        assert_eq!(timeout(Duration::ZERO), EpollTimeout::ZERO);
+    }
+}

@@ -6,6 +6,7 @@ mod stalls;
 
 use crate::error::Error;
 use crate::plot::{Panel, Plot};
+use crate::ratio::Ratio;
 use crate::rounds::{Entry, FAILURES, Sample};
 use crate::subject::Subject;
 use crate::suites::{Lineup, Setting, Suite};
@@ -22,8 +23,9 @@ pub(crate) const SUITE: Suite = Suite {
                own; what the other requests took, whoever answered. nginx has no way to block a loop. stopped worker: the\n\
                same, with one worker after the other stopped by SIGSTOP for 500 ms. begun: requests that a worker had\n\
                when it was stopped; nobody else can answer them, and they are not in the times.\n\
-               new connections: 64 in flight, from one thread, as many as are served. keep-alive: 32 clients, each of\n\
+               new connections: 64 in flight, from two threads, as many as are served. keep-alive: 32 clients, each of\n\
                which asks again when it is answered. CPU: processor time of all the subject's processes for each.\n\
+               by prefork, by node-rr: the ratio in each round.\n\
                A row `failed` is there where a request was refused, reset, closed early or not answered in 5 s.\n\
                prefork: by hand, a SO_REUSEPORT socket per worker, the same answers as ours. node-rr, node-none: Node's\n\
                cluster by its two policies. bun: the same script. nginx: `return 200`.",
@@ -31,15 +33,25 @@ pub(crate) const SUITE: Suite = Suite {
     own: &["core_hello", "prefork"],
     cases: || CASES.iter().map(|case| case.name.to_owned()).collect(),
     plot: Some(&PLOT),
+    ratios: &[
+        Ratio { cases: &["new connections"], of: OURS, to: "prefork" },
+        Ratio { cases: &["new connections"], of: OURS, to: "node-rr" },
+    ],
     line_up,
 };
+
+const OURS: &[&str] = &["shared", "round-robin", "least-connections"];
 
 const PLOT: Plot = Plot {
     title: "Connections to workers",
     panels: &[
         Panel {
-            title: "Most connections of a worker (100 and 16 are even)",
+            title: "Most of a worker (100 and 16 are even)",
             cases: &["400 sequential, most", "burst of 64, most"],
+        },
+        Panel {
+            title: "Slowest other (shorter is better)",
+            cases: &["blocked loop, max", "stopped worker, max"],
         },
         Panel { title: "Per second (longer is better)", cases: &["new connections", "keep-alive"] },
     ],

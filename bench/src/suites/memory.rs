@@ -18,6 +18,7 @@ pub(crate) const SUITE: Suite = Suite {
     own: &[],
     cases: || private_cases().chain(preload_cases()).collect(),
     plot: None,
+    ratios: &[],
     line_up,
 };
 

@@ -27,6 +27,7 @@ pub(crate) const SUITE: Suite = Suite {
     own: &["core_messages", "ipc_channel", "tokio_unix_ipc", "raw_socket"],
     cases: || cases(Cast::Cluster, TIMES).into_iter().map(|(case, _)| case).collect(),
     plot: Some(&PLOT),
+    ratios: &[],
     line_up,
 };
 

@@ -18,6 +18,7 @@ pub(crate) const SUITE: Suite = Suite {
     own: &["core_hello"],
     cases: || vec![CASE.to_owned()],
     plot: None,
+    ratios: &[],
     line_up,
 };
 

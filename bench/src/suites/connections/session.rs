@@ -80,13 +80,21 @@ impl Failures {
         for Ended { request, begun, at, outcome } in ended {
             match outcome {
                 Ok(pid) => answers.push(Answer { request, pid, begun, at }),
-                Err(err) => {
-                    self.count += 1;
-                    self.first.get_or_insert_with(|| err.to_string());
-                }
+                Err(err) => self.note(&err),
             }
         }
         answers
+    }
+
+    pub(super) fn note(&mut self, err: &io::Error) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| err.to_string());
+    }
+
+    /// Those of somebody else who has asked.
+    pub(super) fn add(&mut self, others: Self) {
+        self.count += others.count;
+        self.first = self.first.take().or(others.first);
     }
 
     /// A sentence about them, where there are some.
