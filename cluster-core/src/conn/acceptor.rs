@@ -1,7 +1,7 @@
 //! Takes connections from the shared accept queue, until the worker drains.
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::conn::connection::Connection;
 use crate::conn::socket::{self, Incoming, ListeningSocket};
+use crate::ipc::control::Queue;
 use crate::sys::readiness;
 use crate::worker::{Draining, Worker};
 
@@ -44,7 +45,7 @@ pub struct Acceptor {
     worker: Worker,
     draining: Draining,
     /// Empty once the worker drains.
-    listeners: Vec<AsyncFd<OwnedFd>>,
+    listeners: Vec<AsyncFd<ListeningSocket>>,
     /// The listener to ask first, so that none starves.
     first: usize,
     pause: Option<Pin<Box<Sleep>>>,
@@ -63,8 +64,7 @@ enum Trouble {
 impl Acceptor {
     pub(crate) fn new(worker: Worker, listeners: Vec<ListeningSocket>) -> io::Result<Self> {
         let draining = worker.draining();
-        let watch = |listener| readiness::watch_reading(OwnedFd::from(listener));
-        let listeners = listeners.into_iter().map(watch).collect::<io::Result<_>>()?;
+        let listeners = listeners.into_iter().map(readiness::watch_reading).collect::<io::Result<_>>()?;
         Ok(Self { worker, draining, listeners, first: 0, pause: None })
     }
 
@@ -121,12 +121,16 @@ impl Acceptor {
 
     /// Leaves the queue to the others. Where the cluster ends, or its primary is gone, there will soon be no
     /// others: then what is queued is served first, and the queue is closed, so that new clients are refused
-    /// at once and a successor can bind.
+    /// at once and a successor can bind. What waits for a socket that is lent is its next user's.
     fn leave(&mut self) -> Option<Connection> {
         while self.worker.closes_queue()
             && let Some(listener) = self.listeners.last()
         {
-            match socket::accept(listener.get_ref().as_fd()) {
+            let accepted = match listener.get_ref().queue() {
+                Queue::Ours => socket::accept(listener.get_ref().as_fd()),
+                Queue::Lent => Err(Errno::EAGAIN.into()),
+            };
+            match accepted {
                 Ok(incoming) => {
                     if let Ok(connection) = self.connection(incoming) {
                         return Some(connection);
@@ -134,7 +138,7 @@ impl Acceptor {
                 }
                 Err(err) if matches!(Trouble::of_ref(&err), Some(Trouble::OneConnection)) => {}
                 Err(_) => {
-                    socket::shut_down(listener.get_ref().as_fd());
+                    listener.get_ref().shut_down();
                     self.listeners.pop();
                 }
             }
@@ -145,7 +149,7 @@ impl Acceptor {
 }
 
 /// The next connection in the queue.
-fn poll_accept(listener: &AsyncFd<OwnedFd>, cx: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
+fn poll_accept(listener: &AsyncFd<ListeningSocket>, cx: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
     loop {
         let mut ready = std::task::ready!(listener.poll_read_ready(cx))?;
         // Otherwise somebody else has taken it.
