@@ -10,8 +10,8 @@ use actix_http::{KeepAlive, Request, Response};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
-use cluster_core::adapter::{self, BACKLOG, BindKey, Reach};
-use cluster_core::{Addr, Builder, Cluster, Scheduling};
+use cluster_core::adapter::{self, BACKLOG, BindKey, Reach, Wanted};
+use cluster_core::{Addr, Builder, Cluster, Inherited, Scheduling, Uds};
 
 use crate::connection::{Settings, connections};
 use crate::program::{self, Listener};
@@ -49,7 +49,7 @@ where
 {
     factory: F,
     settings: Settings,
-    backlog: i32,
+    backlog: u32,
     listeners: Vec<(Listener, Source)>,
     cluster: Builder,
     _phantom: PhantomData<(S, B)>,
@@ -119,7 +119,8 @@ where
     }
 
     /// The length of the accept queue that is asked for (default 4096, not actix-web's 1024: the queue belongs
-    /// to all workers). The kernel cuts it to `net.core.somaxconn`. Has no effect on what is bound already.
+    /// to all workers). The kernel cuts it to `net.core.somaxconn`, and the log says so then. Has no effect on what is
+    /// bound already, nor where an address says it itself ([`Addr::backlog`]).
     ///
     /// # Example
     /// ```
@@ -128,7 +129,7 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn backlog(mut self, backlog: u32) -> Self {
-        self.backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        self.backlog = backlog;
         self
     }
 
@@ -199,7 +200,7 @@ where
         self
     }
 
-    /// The addresses that are bound so far.
+    /// The addresses that are bound so far. Unix sockets have none; actix-web lists each as `127.0.0.1:8080`.
     ///
     /// # Example
     /// ```
@@ -209,7 +210,7 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().flat_map(|(listener, _)| listener.addrs.iter().copied()).collect()
+        self.listeners.iter().flat_map(|(listener, _)| listener.addrs.iter().flatten().copied()).collect()
     }
 
     /// Binds at once, to all addresses that a name resolves to. Only the first primary does bind; in the
@@ -219,7 +220,8 @@ where
     /// `"127.0.0.1:8080"`, `("localhost", 8080)`, a `SocketAddr`. Give several addresses by several calls.
     ///
     /// # Errors
-    /// None of the addresses could be bound, or there is none; the error names the address.
+    /// One of the addresses is in use, none could be bound, or there is none; the error names the address. (actix-web
+    /// itself goes on where another program has one of several; the program's second copy must not.)
     ///
     /// # Example
     /// ```
@@ -228,9 +230,63 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind<A: Into<Addr>>(mut self, addrs: A) -> io::Result<Self> {
-        let (key, listeners) = adapter::bind(&addrs.into(), Reach::All, self.backlog)?;
-        let addrs = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        self.add(addrs, Source::Bound(key));
+        self.listen_to(Wanted::Tcp(addrs.into(), Reach::All))?;
+        Ok(self)
+    }
+
+    /// Makes a unix socket at once; see [`Uds`] for its permissions. As in actix-web, `peer_addr()` of its requests is
+    /// none, and the application's own address is `127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// Somebody answers on it already, what is there is no socket, or its directory does not let us; the error names
+    /// the path.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// use cluster_actix::{HttpServer, Uds};
+    /// HttpServer::new(App::new).bind_uds("run/http.sock")?.bind_uds(Uds::new("run/2.sock").mode(0o660))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_uds<A: Into<Uds>>(mut self, uds_path: A) -> io::Result<Self> {
+        self.listen_to(Wanted::Uds(uds_path.into()))?;
+        Ok(self)
+    }
+
+    /// Listens on a socket that the program was started with, by systemd socket activation or what speaks like it;
+    /// as [`Builder::inherit`].
+    ///
+    /// # Errors
+    /// No such one was passed, or it is no socket that listens.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// cluster_actix::HttpServer::new(App::new).inherit("web")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn inherit(mut self, passed: impl Into<Inherited>) -> io::Result<Self> {
+        self.listen_to(Wanted::Inherited(passed.into()))?;
+        Ok(self)
+    }
+
+    /// As [`inherit`](Self::inherit) where such a socket was passed, and otherwise as [`bind`](Self::bind).
+    ///
+    /// # Errors
+    /// As those two.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// cluster_actix::HttpServer::new(App::new).inherit_or_bind("web", ("127.0.0.1", 0))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn inherit_or_bind(
+        mut self,
+        passed: impl Into<Inherited>,
+        addrs: impl Into<Addr>,
+    ) -> io::Result<Self> {
+        self.listen_to(Wanted::InheritedOr(passed.into(), addrs.into(), Reach::All))?;
         Ok(self)
     }
 
@@ -248,11 +304,17 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(mut self, lst: TcpListener) -> io::Result<Self> {
-        self.add(vec![lst.local_addr()?], Source::Given(lst));
+        self.add(vec![Some(lst.local_addr()?)], Source::Given(lst));
         Ok(self)
     }
 
-    fn add(&mut self, addrs: Vec<SocketAddr>, source: Source) {
+    fn listen_to(&mut self, wanted: Wanted) -> io::Result<()> {
+        let (key, addrs) = adapter::bind(&adapter::with_backlog(wanted, self.backlog))?;
+        self.add(addrs, Source::Bound(key));
+        Ok(())
+    }
+
+    fn add(&mut self, addrs: Vec<Option<SocketAddr>>, source: Source) {
         let name = format!("http-{}", self.listeners.len() + 1);
         self.listeners.push((Listener { name, addrs }, source));
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::addr::Addr;
 use crate::cluster::Ready;
-use crate::config::{Addr, Restart, Runtime, Settings, bounded};
-use crate::conn::Scheduling;
-use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
+use crate::config::{Restart, Runtime, Settings, bounded};
+use crate::conn::listen::{self, BindKey, Wanted};
+use crate::conn::{Inherited, Reach, Scheduling, Uds};
 use crate::director::PrimarySide;
 use crate::error::{BoxError, StartError};
 use crate::event::{Event, Exit};
@@ -97,8 +98,8 @@ struct Listener {
 }
 
 enum Source {
-    Addr(Addr, Reach, i32),
-    Tcp(TcpListener),
+    Wanted(Wanted),
+    Given(TcpListener),
     Key(BindKey),
 }
 
@@ -233,7 +234,46 @@ impl Builder {
     /// cluster_core::Cluster::builder().bind("http", "127.0.0.1:3000").bind("admin", ("127.0.0.1", 3001));
     /// ```
     pub fn bind(self, name: &str, addr: impl Into<Addr>) -> Self {
-        self.bind_as(name, "", addr.into(), Reach::First)
+        self.listen_to(name, "", Wanted::Tcp(addr.into(), Reach::First))
+    }
+
+    /// Listens on a unix socket; workers ask for it by `name`. Made at start, once, by the primary, and removed when
+    /// the cluster has stopped; see [`Uds`].
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Uds};
+    /// Cluster::builder()
+    ///     .bind_uds("http", "/run/shop/http.sock")
+    ///     .bind_uds("admin", Uds::new("/run/shop/admin.sock").mode(0o600));
+    /// ```
+    pub fn bind_uds(self, name: &str, path: impl Into<Uds>) -> Self {
+        self.listen_to(name, "", Wanted::Uds(path.into()))
+    }
+
+    /// Listens on a socket that the program was started with, by systemd socket activation or what speaks like it;
+    /// see [`Inherited`]. Workers ask for it by `name`. Where no such one was passed, the start is an error.
+    ///
+    /// Such a socket is only lent: when the cluster stops, its queue stays open, and what waits in it is served by
+    /// the next run. A restart of the whole service refuses nobody.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().inherit("http", "web").inherit("admin", 1);
+    /// ```
+    pub fn inherit(self, name: &str, passed: impl Into<Inherited>) -> Self {
+        self.listen_to(name, "", Wanted::Inherited(passed.into()))
+    }
+
+    /// As [`inherit`](Self::inherit) where such a socket was passed, and otherwise as [`bind`](Self::bind): for a
+    /// program that runs under systemd, and on a developer's machine without it.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().inherit_or_bind("http", "web", "127.0.0.1:3000");
+    /// ```
+    pub fn inherit_or_bind(self, name: &str, passed: impl Into<Inherited>, addr: impl Into<Addr>) -> Self {
+        self.listen_to(name, "", Wanted::InheritedOr(passed.into(), addr.into(), Reach::First))
     }
 
     /// Listens on a socket that [`bind_tcp`](crate::bind_tcp) made. Any other is an error at start, because
@@ -246,7 +286,7 @@ impl Builder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(self, name: &str, listener: TcpListener) -> Self {
-        self.listener(name, "", Source::Tcp(listener))
+        self.listener(name, "", Source::Given(listener))
     }
 
     /// The program of each worker. It is ready when it first accepts, and a drain waits for it to return and
@@ -414,16 +454,16 @@ impl Builder {
         }
     }
 
-    /// For adapters: an address with its scheme, and how far its name reaches.
+    /// For adapters: where to listen, with its scheme.
     #[doc(hidden)]
-    pub fn bind_as(self, name: &str, scheme: &'static str, addr: Addr, reach: Reach) -> Self {
-        self.listener(name, scheme, Source::Addr(addr, reach, BACKLOG))
+    pub fn listen_to(self, name: &str, scheme: &'static str, wanted: Wanted) -> Self {
+        self.listener(name, scheme, Source::Wanted(wanted))
     }
 
     /// For adapters: a socket of `bind_tcp` with its scheme.
     #[doc(hidden)]
     pub fn listen_as(self, name: &str, scheme: &'static str, listener: TcpListener) -> Self {
-        self.listener(name, scheme, Source::Tcp(listener))
+        self.listener(name, scheme, Source::Given(listener))
     }
 
     /// For adapters: what `adapter::bind` bound.
@@ -466,8 +506,8 @@ impl Builder {
                 return Err(StartError::DuplicateName(name));
             }
             let key = match source {
-                Source::Addr(addr, reach, backlog) => listen::bind(&addr, reach, backlog)?.0,
-                Source::Tcp(listener) => listen::key_of(&listener)?,
+                Source::Wanted(wanted) => listen::bind(&wanted)?.0,
+                Source::Given(listener) => listen::key_of(&listener)?,
                 Source::Key(key) => key,
             };
             schemes.push((key.clone(), scheme));

@@ -1,5 +1,4 @@
 //! Settings: what the builder collects, what the environment overrides, and what is refused.
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,99 +8,6 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::conn::Scheduling;
 use crate::error::StartError;
-
-/// An address to listen on: `"127.0.0.1:3000"`, `("localhost", 3000)` or a `SocketAddr`. Names are
-/// resolved at start; port 0 asks for any free port, the same one for all workers.
-///
-/// # Example
-/// ```
-/// use cluster_core::Addr;
-/// let same = [Addr::from("127.0.0.1:3000"), Addr::from(("127.0.0.1", 3000)), Addr::from(([127, 0, 0, 1], 3000))];
-/// assert!(same.iter().all(|addr| addr.to_string() == "127.0.0.1:3000"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addr(String);
-
-impl Addr {
-    /// All addresses of the name, in the resolver's order.
-    pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, StartError> {
-        let unusable = |source| StartError::Address { addr: self.0.clone(), source };
-        let found: Vec<SocketAddr> = self.0.to_socket_addrs().map_err(unusable)?.collect();
-        if found.is_empty() {
-            return Err(unusable(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
-        }
-        Ok(found)
-    }
-}
-
-impl fmt::Display for Addr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<&str> for Addr {
-    fn from(addr: &str) -> Self {
-        Self(addr.to_owned())
-    }
-}
-
-impl From<String> for Addr {
-    fn from(addr: String) -> Self {
-        Self(addr)
-    }
-}
-
-impl From<&String> for Addr {
-    fn from(addr: &String) -> Self {
-        Self(addr.clone())
-    }
-}
-
-impl From<SocketAddr> for Addr {
-    fn from(addr: SocketAddr) -> Self {
-        Self(addr.to_string())
-    }
-}
-
-impl From<(&str, u16)> for Addr {
-    fn from((host, port): (&str, u16)) -> Self {
-        match host.parse::<Ipv6Addr>() {
-            Ok(ip) => Self::from((ip, port)),
-            Err(_) => Self(format!("{host}:{port}")),
-        }
-    }
-}
-
-impl From<(String, u16)> for Addr {
-    fn from((host, port): (String, u16)) -> Self {
-        Self::from((host.as_str(), port))
-    }
-}
-
-impl From<(IpAddr, u16)> for Addr {
-    fn from(addr: (IpAddr, u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
-
-impl From<(Ipv4Addr, u16)> for Addr {
-    fn from(addr: (Ipv4Addr, u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
-
-impl From<(Ipv6Addr, u16)> for Addr {
-    fn from(addr: (Ipv6Addr, u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
-
-impl From<([u8; 4], u16)> for Addr {
-    fn from(addr: ([u8; 4], u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
 
 /// The Tokio runtime that a worker of the fork method builds. The default is one thread.
 ///
@@ -377,21 +283,6 @@ fn from_environment() -> Result<Option<(usize, &'static str)>, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_what_was_written() {
-        assert_eq!(Addr::from(("::1", 80)).to_string(), "[::1]:80");
-        assert_eq!(Addr::from(("localhost".to_owned(), 80)).to_string(), "localhost:80");
-        assert_eq!(Addr::from((Ipv6Addr::UNSPECIFIED, 0)).to_string(), "[::]:0");
-    }
-
-    #[test]
-    fn an_address_that_is_none_is_named() {
-        for wrong in ["127.0.0.1", "nonsense", "127.0.0.1:99999", ":::", ""] {
-            let err = Addr::from(wrong).resolve().unwrap_err().to_string();
-            assert!(err.contains(&format!("`{wrong}`")), "{err}");
-        }
-    }
 
     #[test]
     fn too_many_workers_are_refused_by_name() {

@@ -152,6 +152,56 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A unix socket could not be made at its path.
+    #[error("cannot listen on unix:{path}: {what}: {source}")]
+    SocketFile {
+        /// The path, from the root.
+        path: String,
+        /// What was tried, and what is needed for it.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// At the path of a unix socket there is something else.
+    #[error(
+        "cannot listen on unix:{path}: {found} is there, and what is no socket is never removed: \
+         remove it, or choose another path"
+    )]
+    NotASocket {
+        /// The path, from the root.
+        path: String,
+        /// What is there.
+        found: &'static str,
+    },
+    /// The last part of a unix socket's path has no room in an address (unix(7)).
+    #[error(
+        "cannot listen on unix:{path}: its last part is too long; it may have some 80 bytes, the rest any number"
+    )]
+    NameTooLong {
+        /// The path, from the root.
+        path: String,
+    },
+    /// No such listening socket was passed to the program (sd_listen_fds(3)).
+    #[error(
+        "no listening socket was passed as {wanted}: {why}; start the program by systemd socket activation \
+         (systemd-socket-activate tries it out), or use inherit_or_bind(..)"
+    )]
+    NotInherited {
+        /// What was asked for: `fd:` and a name, or a number.
+        wanted: String,
+        /// Why there is none.
+        why: String,
+    },
+    /// What was passed to the program is no socket that listens.
+    #[error(
+        "cannot listen on {fd}, which was passed to this program: it is {found}, and no stream socket that listens"
+    )]
+    NotAListener {
+        /// Its name and number.
+        fd: String,
+        /// What it is.
+        found: String,
+    },
     /// A socket that `main` bound itself: `main` runs again in workers, and when a lost fork server is
     /// replaced, and would find the address taken.
     #[error(
@@ -267,10 +317,15 @@ impl StartError {
             StartError::Privileged { .. } => io::ErrorKind::PermissionDenied,
             StartError::Address { source, .. }
             | StartError::Bind { source, .. }
+            | StartError::SocketFile { source, .. }
             | StartError::Attach(source)
             | StartError::Proc(source)
             | StartError::System { source, .. } => source.kind(),
+            StartError::NotInherited { .. } => io::ErrorKind::NotFound,
+            StartError::NotASocket { .. } => io::ErrorKind::AlreadyExists,
             StartError::BoundInMain { .. }
+            | StartError::NameTooLong { .. }
+            | StartError::NotAListener { .. }
             | StartError::DuplicateName(_)
             | StartError::UnknownListener(_)
             | StartError::NoListener

@@ -47,6 +47,14 @@ pub enum Event {
     },
     /// Running out of memory ends all processes of the control group at once, the primary among them.
     OomGroup,
+    /// The kernel holds fewer connections that wait for a worker than was asked for.
+    #[non_exhaustive]
+    BacklogCut {
+        /// The longest accept queue that was asked for: `Addr::backlog`, or 4096.
+        asked: u32,
+        /// The longest that there is, `net.core.somaxconn`.
+        limit: u32,
+    },
     /// The first worker is ready; the cluster answers here.
     #[non_exhaustive]
     Listening {
@@ -234,6 +242,7 @@ impl Event {
             Event::Undelivered { from, .. } => *from,
             Event::Starting { .. }
             | Event::OomGroup
+            | Event::BacklogCut { .. }
             | Event::Listening { .. }
             | Event::AllReady { .. }
             | Event::DirectorReady { .. }

@@ -14,6 +14,7 @@ use nix::libc::O_PATH;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
+use crate::conn::INHERITANCE;
 use crate::role::{self, Role, Spoken};
 use crate::sys::process::{AcrossExec, before_exec};
 use crate::sys::start;
@@ -49,6 +50,8 @@ impl Executable {
             environment: split(&std::fs::read("/proc/self/environ")?)
                 .iter()
                 .filter_map(|pair| name_and_value(pair))
+                // The primary has what a service manager passed; its numbers mean other descriptors there.
+                .filter(|(name, _)| !INHERITANCE.iter().any(|passed| name == passed))
                 .collect(),
             directory: start::directory(),
         })

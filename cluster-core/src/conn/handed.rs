@@ -9,6 +9,7 @@ use crate::conn::doorbell::Answer;
 use crate::conn::intake::Intake;
 use crate::conn::queue::Look;
 use crate::conn::socket::{self, Incoming, ListeningSocket, Trouble};
+use crate::ipc::control::Queue;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 
@@ -68,6 +69,11 @@ impl Handed {
             return Poll::Pending;
         }
         while closes_queue && let Some(listener) = self.listeners.last() {
+            // What waits for a socket that is lent is its next user's.
+            if listener.queue() == Queue::Lent {
+                self.listeners.pop();
+                continue;
+            }
             let taken = socket::accept(listener.as_fd())
                 .and_then(|incoming| Connection::new(incoming, Some(self.page.clone())));
             match taken.map_err(Trouble::from) {

@@ -10,6 +10,7 @@ use crate::conn::connection::Connection;
 use crate::conn::direct::{Direct, Passage};
 use crate::conn::doorbell::{Answer, Chair, Door};
 use crate::conn::socket::{self, ListeningSocket, Trouble};
+use crate::ipc::control::Queue as Lending;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 
@@ -116,7 +117,13 @@ impl Queue {
         self.step_out();
         self.chair = None;
         while closes_queue && !self.listeners.is_empty() {
-            match self.take_from(self.listeners.len() - 1) {
+            let last = self.listeners.len() - 1;
+            // What waits for a socket that is lent is its next user's.
+            if self.listeners[last].queue() == Lending::Lent {
+                self.listeners.pop();
+                continue;
+            }
+            match self.take_from(last) {
                 Ok(connection) => return Some(connection),
                 Err(Trouble::OneConnection) => {}
                 Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {

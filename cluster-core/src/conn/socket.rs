@@ -1,15 +1,21 @@
 //! A listening socket, TCP or unix, and what it accepts. No Tokio: who waits, and on what, is others' business.
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::{fmt, io};
 
 use nix::errno::Errno;
 use nix::libc::{SOCK_CLOEXEC, SOCK_NONBLOCK};
 use socket2::{SockAddr, SockRef, Socket};
 
+use crate::ipc::control::Queue;
+use crate::sys::readiness::Steady;
+
 /// A listening socket of either kind. It does not wait, and closes on exec.
 #[derive(Debug)]
-pub(crate) struct ListeningSocket(OwnedFd);
+pub(crate) struct ListeningSocket {
+    fd: OwnedFd,
+    queue: Queue,
+}
 
 /// A connection that was accepted and that no runtime knows yet. Its descriptor does not wait, and closes on exec.
 #[derive(Debug)]
@@ -120,45 +126,71 @@ impl Incoming {
 }
 
 impl ListeningSocket {
+    pub(crate) fn of(fd: OwnedFd, queue: Queue) -> Self {
+        Self { fd, queue }
+    }
+
+    /// One that somebody else has opened, and gives to the next run, too.
+    pub(crate) fn lent(fd: OwnedFd) -> Self {
+        Self::of(fd, Queue::Lent)
+    }
+
+    /// Whose what waits in its queue is when the cluster has ended.
+    pub(crate) fn queue(&self) -> Queue {
+        self.queue
+    }
+
     /// Another descriptor of the same socket.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
+        Ok(Self { fd: self.fd.try_clone()?, queue: self.queue })
     }
 
     /// Closes its queue, for all processes that have it: clients are refused, and a successor can bind. A second
-    /// time it does nothing.
+    /// time it does nothing, and never to a socket that is lent.
     pub(crate) fn shut_down(&self) {
-        shut_down(self.0.as_fd());
+        match self.queue {
+            // Fails only where it listens no more.
+            Queue::Ours => drop(SockRef::from(&self.fd).shutdown(Shutdown::Read)),
+            Queue::Lent => {}
+        }
     }
-}
 
-/// As [`ListeningSocket::shut_down`].
-pub(crate) fn shut_down(listener: BorrowedFd<'_>) {
-    // Fails only where it listens no more.
-    let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
+    /// Where it listens, if that is an address of TCP.
+    pub(crate) fn tcp_addr(&self) -> Option<SocketAddr> {
+        SockRef::from(&self.fd).local_addr().ok()?.as_socket()
+    }
 }
 
 impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
+impl AsRawFd for ListeningSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+// It owns its descriptor, and never changes it.
+impl Steady for ListeningSocket {}
+
 impl From<Socket> for ListeningSocket {
     fn from(socket: Socket) -> Self {
-        Self(socket.into())
+        Self::of(socket.into(), Queue::Ours)
     }
 }
 
 impl From<OwnedFd> for ListeningSocket {
     fn from(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self::of(fd, Queue::Ours)
     }
 }
 
 impl From<ListeningSocket> for OwnedFd {
     fn from(socket: ListeningSocket) -> Self {
-        socket.0
+        socket.fd
     }
 }
 

@@ -11,6 +11,7 @@ impl Event {
             Event::WorkerExited(exit) => !exit.is_planned(),
             Event::DirectorExited { reason, .. } => *reason != ExitReason::Stopped,
             Event::OomGroup
+            | Event::BacklogCut { .. }
             | Event::ForkServerLost { .. }
             | Event::GivingUp { .. }
             | Event::Undelivered { .. }
@@ -47,6 +48,11 @@ impl fmt::Display for Event {
             Event::OomGroup => f.write_str(
                 "memory.oom.group is 1: a worker that runs out of memory takes the whole cluster with it \
                  (systemd: OOMPolicy=continue; Kubernetes: singleProcessOOMKill)",
+            ),
+            Event::BacklogCut { asked, limit } => write!(
+                f,
+                "an accept queue of {asked} connections was asked for, and the kernel cuts it to {limit}: \
+                 raise it (sysctl -w net.core.somaxconn={asked}), or ask for less with backlog(..)"
             ),
             Event::Listening { at } => write!(f, "listening on {}", at.join(", ")),
             Event::WorkerStarted { worker, slot, pid, .. } => {

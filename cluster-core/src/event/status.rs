@@ -91,6 +91,7 @@ impl Status {
             }
             Event::Starting { .. }
             | Event::OomGroup
+            | Event::BacklogCut { .. }
             | Event::Listening { .. }
             | Event::WorkerOnline { .. }
             | Event::AllReady { .. }

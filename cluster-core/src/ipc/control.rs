@@ -3,7 +3,6 @@
 //! A socket's life: the newcomer says [`Hello`](ToPrimary::Hello), the primary has put a [`Welcome`] in the
 //! socket before the newcomer was born, and from then on both speak the enums below.
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -19,7 +18,7 @@ use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -51,10 +50,19 @@ pub(crate) struct SocketName {
     pub(crate) written: String,
     /// Which occurrence of it.
     pub(crate) nth: u32,
-    /// The real address.
-    pub(crate) addr: SocketAddr,
+    /// Whose its queue is.
+    pub(crate) queue: Queue,
     /// Who decides which worker gets its connections.
     pub(crate) scheduling: Scheduling,
+}
+
+/// Whose what waits in a listener's queue is when the cluster ends.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// The cluster's: it is served, then the queue is closed, so that clients are refused at once.
+    Ours,
+    /// That of whoever has passed the socket to the program, and passes it to the next run.
+    Lent,
 }
 
 /// From the primary to a worker or a director.

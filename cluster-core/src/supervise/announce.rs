@@ -45,6 +45,7 @@ fn line(event: &Event) -> Option<String> {
         Event::Stopping { .. } => "stopping\n".to_owned(),
         Event::Starting { .. }
         | Event::OomGroup
+        | Event::BacklogCut { .. }
         | Event::WorkerStarted { .. }
         | Event::WorkerOnline { .. }
         | Event::Undelivered { .. }

@@ -3,7 +3,6 @@ mod births;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::unistd::Pid;
@@ -12,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
+use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{Bell, Handoff, Scheduling, Watch};
 use crate::error::{Error, StartError};
@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     /// Whether there is code for the primary's side.
     pub(crate) director: bool,
     pub(crate) sockets: Vec<ClusterSocket>,
+    /// What the kernel has cut off their queues.
+    pub(crate) cut: Option<Cut>,
     /// How each socket is announced: `http://127.0.0.1:3000`.
     pub(crate) places: Vec<String>,
     pub(crate) method: Method,
@@ -244,6 +246,9 @@ impl Driver {
         driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
         if dies_as_a_group() {
             driver.tell(Event::OomGroup);
+        }
+        if let Some(Cut { asked, limit }) = plan.cut {
+            driver.tell(Event::BacklogCut { asked, limit });
         }
         Ok(driver)
     }
@@ -463,7 +468,7 @@ impl Driver {
         self.reap_orphans();
         for socket in &self.sockets {
             // What the user's main has kept of the socket must not keep the port.
-            let _ = socket2::SockRef::from(&socket.listener.as_fd()).shutdown(std::net::Shutdown::Read);
+            socket.listener.shut_down();
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The program under test: `subject fork|await ADDR [KNOB..]`. It answers one line per connection.
+//! The program under test: `subject fork|await ADDR [KNOB..]`. It answers one line per connection. `ADDR` is one of TCP,
+//! `unix:PATH`, `fd:NAME` or `fd:NAME=ADDR`, where `NAME` may be a number.
 //!
 //! Knobs turn on what a test wants to see, good and bad; the words of the line protocol are in `answer`.
 use std::collections::HashMap;
@@ -9,7 +10,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-use cluster_core::{BoxError, Builder, Cluster, ClusterHandle, Connection, Error, Ready, Restart, Worker};
+use cluster_core::{
+    Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, Error, Inherited, Ready, Restart, Uds,
+    Worker,
+};
 use rand::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -167,7 +171,28 @@ fn listen(mut builder: Builder, addr: &str, knobs: &Knobs) -> Result<Builder, Er
     if knobs.has("second") {
         builder = builder.bind("second", addr);
     }
-    Ok(builder.bind("line", addr))
+    Ok(bind(builder, addr, knobs))
+}
+
+fn bind(builder: Builder, addr: &str, knobs: &Knobs) -> Builder {
+    let backlog = knobs.value("backlog").map(|value| value.parse().expect("a number of connections"));
+    let tcp = |addr: &str| {
+        let addr = if knobs.has("v6-only") { Addr::from(addr).v6_only() } else { Addr::from(addr) };
+        backlog.map_or(addr.clone(), |backlog| addr.backlog(backlog))
+    };
+    if let Some(path) = addr.strip_prefix("unix:") {
+        let mut uds = Uds::new(path);
+        if let Some(mode) = knobs.value("mode") {
+            uds = uds.mode(u32::from_str_radix(mode, 8).expect("a mode"));
+        }
+        return builder.bind_uds("line", backlog.map_or(uds.clone(), |backlog| uds.backlog(backlog)));
+    }
+    let passed = |name: &str| name.parse().map_or_else(|_| Inherited::from(name), |nth: usize| nth.into());
+    match addr.strip_prefix("fd:").map(|passed| passed.split_once('=').ok_or(passed)) {
+        Some(Ok((name, addr))) => builder.inherit_or_bind("line", passed(name), tcp(addr)),
+        Some(Err(name)) => builder.inherit("line", passed(name)),
+        None => builder.bind("line", tcp(addr)),
+    }
 }
 
 fn run_fork(cluster: Ready, knobs: &Knobs) -> Result<(), Error> {
