@@ -2,7 +2,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-use crate::conn::{Bell, listen};
+use crate::conn::{Bell, Rota, listen};
 use crate::error::StartError;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToPrimary, Welcome};
 use crate::role::{Role, call};
@@ -25,6 +25,7 @@ pub(crate) struct Belongings {
     pub(crate) messages: OwnedFd,
     /// That of all workers.
     pub(crate) bell: Bell,
+    pub(crate) rota: Mapped<Rota>,
     /// By which connections are handed out, where some are.
     pub(crate) passing: Option<OwnedFd>,
 }
@@ -36,8 +37,9 @@ pub(crate) struct StderrRelay {
     pub(crate) real: OwnedFd,
 }
 
-/// How many descriptors it gets before the sockets: the page, the relay's three, the message socket and the bell.
-const BELONGINGS: usize = 6;
+/// How many descriptors it gets before the sockets: the page, the relay's three, the message socket, the bell and
+/// the rota.
+const BELONGINGS: usize = 7;
 
 impl Arrival {
     /// Greets the primary as `role` and takes what it gives. The sockets go to the registry.
@@ -58,14 +60,17 @@ impl Arrival {
         listen::inherit(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
         let passing = if passes { fds.pop() } else { None };
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
-            Ok([page, read, write, real, messages, bell]) => {
+            Ok([page, read, write, real, messages, bell, rota]) => {
                 let page = Mapped::map(std::os::fd::AsFd::as_fd(&page))
                     .map_err(StartError::system("cannot map the scoreboard page"))?;
+                let rota = Mapped::map(std::os::fd::AsFd::as_fd(&rota))
+                    .map_err(StartError::system("cannot map the rota"))?;
                 Some(Belongings {
                     page,
                     stderr: StderrRelay { read, write, real },
                     messages,
                     bell: bell.into(),
+                    rota,
                     passing,
                 })
             }

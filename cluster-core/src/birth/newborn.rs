@@ -143,7 +143,7 @@ fn wait_for_end_of(middle: Pid) {
 /// The part that both methods share: standard error, name, signals, the handle, the sentinel.
 fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr, messages, bell, passing } =
+    let Belongings { page, stderr, messages, bell, rota, passing } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
@@ -167,7 +167,13 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     let ours = control.try_clone().map_err(StartError::system("dup"))?;
     let peer = if is_director { PeerId::Director(welcome.id) } else { PeerId::Worker(WorkerId(welcome.id)) };
     let endpoint = Endpoint::new(peer, welcome.director, welcome.slots, messages, TaskTracker::new());
-    let means = Means { page: page.clone(), bell: Arc::new(bell), passing: passing.map(Arc::new) };
+    let means = Means {
+        page: page.clone(),
+        bell: Arc::new(bell),
+        rota: Arc::new(rota),
+        slot: Slot(welcome.slot),
+        passing: passing.map(Arc::new),
+    };
     let worker = Worker::new(Parts {
         id: WorkerId(welcome.id),
         slot: Slot(welcome.slot),

@@ -10,7 +10,7 @@ use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
 use crate::conn::doorbell::Answer;
 use crate::conn::exhaustion::{self, PAUSE};
-use crate::conn::queue::Look;
+use crate::conn::queue::{Left, Look};
 use crate::conn::source::Source;
 use crate::worker::{Draining, Worker};
 
@@ -51,6 +51,8 @@ enum Turn {
     HasTaken,
     /// It waits until the loop's other tasks have had a turn: those of the connection that it has handed out.
     ComesRound,
+    /// It has left a connection to another worker, for a moment.
+    Leaves,
 }
 
 impl Acceptor {
@@ -84,19 +86,18 @@ impl Acceptor {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Turn::ComesRound => {
-                    self.appetite.come_round();
-                    if !self.appetite.is_saturated() {
-                        self.appetite.saw(self.source.somebody_waits());
-                    }
-                    self.turn = Turn::Waits;
-                    self.appetite.is_saturated()
-                }
+                Turn::ComesRound => self.come_round(),
                 Turn::Waits => match self.source.wait(&self.appetite, cx) {
-                    Ok(Answer::Rung) => true,
+                    Ok(Answer::Rung) if self.source.is_turn() => true,
+                    Ok(Answer::Rung) => self.leave_one(true),
                     Ok(Answer::Wait) => return Poll::Pending,
                     Err(err) => return self.rest(&err, cx),
                 },
+                Turn::Leaves => {
+                    let left = ready!(self.source.poll_left(cx));
+                    self.turn = Turn::Waits;
+                    left == Left::Ours
+                }
             };
             if looks {
                 match self.source.look() {
@@ -113,6 +114,28 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// The loop's other tasks have had a turn: whether to look for another connection at once.
+    fn come_round(&mut self) -> bool {
+        self.appetite.come_round();
+        self.turn = Turn::Waits;
+        if self.appetite.is_saturated() {
+            return true;
+        }
+        let somebody_waits = self.source.somebody_waits();
+        self.appetite.saw(somebody_waits);
+        // Not through the wait set, where that costs the connection time and nobody else wants it.
+        somebody_waits && (self.source.is_turn() || self.leave_one(false))
+    }
+
+    /// Leaves a connection to another worker; true where that cannot be.
+    fn leave_one(&mut self, was_woken: bool) -> bool {
+        let left = self.source.leave_one(was_woken).is_ok();
+        if left {
+            self.turn = Turn::Leaves;
+        }
+        !left
     }
 
     /// Leaves the queue alone for a moment.

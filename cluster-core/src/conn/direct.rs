@@ -47,6 +47,11 @@ pub(crate) enum Passage {
 }
 
 impl Direct {
+    /// Whether connections come fast.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.pace.is_fast()
+    }
+
     /// A connection was taken.
     pub(crate) fn took(&mut self) {
         self.has_taken = true;

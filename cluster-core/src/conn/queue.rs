@@ -2,7 +2,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -10,6 +10,7 @@ use crate::conn::connection::Connection;
 use crate::conn::direct::{Direct, Passage};
 use crate::conn::doorbell::{Answer, Chair, Door};
 use crate::conn::socket::{self, ListeningSocket, Trouble};
+use crate::conn::turns::Turns;
 use crate::ipc::control::Queue as Lending;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -17,6 +18,7 @@ use crate::sys::page::Mapped;
 /// The queues of one listener's sockets.
 pub(crate) struct Queue {
     page: Arc<Mapped<Page>>,
+    turns: Turns,
     /// The place at the door; none once the worker drains.
     chair: Option<Chair>,
     direct: Direct,
@@ -24,6 +26,15 @@ pub(crate) struct Queue {
     listeners: Vec<Arc<ListeningSocket>>,
     /// The socket to ask first, so that none starves.
     first: usize,
+}
+
+/// What has become of a connection that was left to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It is gone.
+    Taken,
+    /// It is to be taken.
+    Ours,
 }
 
 /// What came of a look for a connection.
@@ -37,11 +48,12 @@ pub(crate) enum Look {
 impl Queue {
     pub(crate) fn new(
         page: Arc<Mapped<Page>>,
+        turns: Turns,
         door: &Arc<Door>,
         listeners: Vec<Arc<ListeningSocket>>,
     ) -> Self {
         let chair = Some(Door::sit(door, listeners.clone()));
-        Self { page, chair, direct: Direct::default(), listeners, first: 0 }
+        Self { page, turns, chair, direct: Direct::default(), listeners, first: 0 }
     }
 
     /// Waits to be woken, unless somebody has rung.
@@ -55,7 +67,37 @@ impl Queue {
                 Ok(Answer::Rung)
             }
             Passage::Wait => Ok(Answer::Wait),
-            Passage::Door => self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(cx.waker())),
+            Passage::Door => {
+                self.turns.wants();
+                self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(cx.waker()))
+            }
+        }
+    }
+
+    /// Whether to take the next one, and not to leave it to those who have had fewer: while connections come slowly
+    /// enough to take turns.
+    pub(crate) fn is_turn(&self) -> bool {
+        self.turns.wants();
+        self.direct.is_fast() || self.turns.is_mine()
+    }
+
+    /// Leaves one to others, for a moment. Who was woken for it wakes another.
+    pub(crate) fn leave_one(&mut self, was_woken: bool) -> io::Result<()> {
+        if was_woken && let Some(chair) = &self.chair {
+            chair.ring_neighbour();
+        }
+        self.turns.leave()
+    }
+
+    /// Resolves when others have taken what was left to them (nobody waits any more), or when it is ours.
+    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
+        loop {
+            if ready!(self.turns.poll_left(cx)) {
+                return Poll::Ready(Left::Ours);
+            }
+            if !self.somebody_waits() {
+                return Poll::Ready(Left::Taken);
+            }
         }
     }
 
@@ -66,6 +108,7 @@ impl Queue {
 
     /// Whoever leaves without accepting rings a neighbour.
     fn step_out(&mut self) {
+        self.turns.wants_no_more();
         if self.direct.step_out()
             && let Some(chair) = &self.chair
         {
@@ -82,6 +125,7 @@ impl Queue {
                 Ok(connection) => {
                     self.first = at + 1;
                     self.direct.took();
+                    self.turns.took();
                     return Look::Taken(connection);
                 }
                 Err(Trouble::Empty) => asked += 1,

@@ -11,7 +11,10 @@ use crate::conn::handed::Handed;
 use crate::conn::intake::Intake;
 use crate::conn::listen::{BindKey, ClusterSocket};
 use crate::conn::queue::Queue;
+use crate::conn::rota::Rota;
 use crate::conn::source::Source;
+use crate::conn::turns::Turns;
+use crate::id::Slot;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::worker::Worker;
@@ -30,6 +33,8 @@ pub(crate) struct Reception {
 pub(crate) struct Means {
     pub(crate) page: Arc<Mapped<Page>>,
     pub(crate) bell: Arc<Bell>,
+    pub(crate) rota: Arc<Mapped<Rota>>,
+    pub(crate) slot: Slot,
     /// By which connections are handed out, where some are.
     pub(crate) passing: Option<Arc<OwnedFd>>,
 }
@@ -54,7 +59,10 @@ impl Reception {
             (Scheduling::RoundRobin | Scheduling::LeastConnections, Some(passing)) => {
                 Source::Handed(Handed::new(self.intake(passing)?, page, listeners, numbers))
             }
-            (Scheduling::Shared, _) | (_, None) => Source::Queue(Queue::new(page, &self.door()?, listeners)),
+            (Scheduling::Shared, _) | (_, None) => {
+                let turns = Turns::new(self.means.rota.clone(), self.means.slot);
+                Source::Queue(Queue::new(page, turns, &self.door()?, listeners))
+            }
         };
         Ok(Acceptor::new(worker, source))
     }

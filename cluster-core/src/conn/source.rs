@@ -6,7 +6,7 @@ use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
 use crate::conn::doorbell::Answer;
 use crate::conn::handed::Handed;
-use crate::conn::queue::{Look, Queue};
+use crate::conn::queue::{Left, Look, Queue};
 
 /// By scheduling: the worker helps itself, or is handed them.
 pub(crate) enum Source {
@@ -23,6 +23,33 @@ impl Source {
         match self {
             Source::Queue(queue) => queue.wait(appetite.is_saturated(), cx),
             Source::Handed(handed) => Ok(handed.wait(appetite.mouthful(), cx.waker())),
+        }
+    }
+
+    /// Whether to take the next one, and not to leave it to another worker.
+    pub(crate) fn is_turn(&self) -> bool {
+        match self {
+            Source::Queue(queue) => queue.is_turn(),
+            Source::Handed(_) => true,
+        }
+    }
+
+    /// Leaves one to others, for a moment.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(crate) fn leave_one(&mut self, was_woken: bool) -> io::Result<()> {
+        match self {
+            Source::Queue(queue) => queue.leave_one(was_woken),
+            Source::Handed(_) => Ok(()),
+        }
+    }
+
+    /// Resolves when others have taken what was left to them, or when it is ours.
+    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
+        match self {
+            Source::Queue(queue) => queue.poll_left(cx),
+            Source::Handed(_) => Poll::Ready(Left::Ours),
         }
     }
 

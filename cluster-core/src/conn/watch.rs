@@ -2,13 +2,14 @@
 //!
 //! A wake-up is spent on one worker. If that one is killed or stopped before it accepts, nobody else knows of the
 //! connection. So the primary rings whenever a worker ends or stops, and looks at all queues now and then.
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::conn::bell::Bell;
+use crate::conn::rota::Rota;
 use crate::conn::socket::ListeningSocket;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -22,6 +23,7 @@ const IDLE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Watch {
     bell: Arc<Bell>,
+    rota: Arc<OwnedFd>,
     queues: Arc<Vec<ListeningSocket>>,
     pages: Arc<Mutex<Vec<Arc<Mapped<Page>>>>>,
 }
@@ -54,8 +56,15 @@ impl Looks {
 
 impl Watch {
     /// For these queues; none of them, nothing to do.
-    pub(crate) fn new(bell: Bell, queues: Vec<ListeningSocket>) -> Self {
-        Self { bell: Arc::new(bell), queues: Arc::new(queues), pages: Arc::default() }
+    pub(crate) fn new(queues: Vec<ListeningSocket>) -> nix::Result<Self> {
+        let bell = Arc::new(Bell::new()?);
+        let (_, rota) = Mapped::<Rota>::create(c"cluster-rota")?;
+        Ok(Self { bell, rota: Arc::new(rota), queues: Arc::new(queues), pages: Arc::default() })
+    }
+
+    /// What every worker gets, too: the rota. Nobody here looks into it.
+    pub(crate) fn rota(&self) -> BorrowedFd<'_> {
+        self.rota.as_fd()
     }
 
     /// What every worker gets: the bell.

@@ -13,7 +13,7 @@ use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
 use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
-use crate::conn::{Bell, Handoff, Scheduling, Watch};
+use crate::conn::{Handoff, Scheduling, Watch};
 use crate::error::{Error, StartError};
 use crate::event::{Event, Next};
 use crate::id::{PeerId, Seat};
@@ -157,7 +157,7 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
 fn watch_over(sockets: &[ClusterSocket]) -> io::Result<Watch> {
     let shared = sockets.iter().filter(|socket| socket.name.scheduling == Scheduling::Shared);
     let queues = shared.map(|socket| socket.listener.try_clone()).collect::<io::Result<_>>()?;
-    Ok(Watch::new(Bell::new()?, queues))
+    Watch::new(queues).map_err(io::Error::from)
 }
 
 /// Whether running out of memory ends all processes of our control group at once (cgroup v2,

@@ -90,6 +90,7 @@ impl Peer {
             real.as_fd(),
             their_messages.as_fd(),
             place.watch.bell().as_fd(),
+            place.watch.rota(),
         ];
         let page = Arc::new(page);
         let passing = match place.handoff.filter(|_| place.is_worker()) {
