@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::birth::arrival::{self, Arrival};
 use crate::birth::{forkserver, newborn};
 use crate::builder::Builder;
-use crate::config::{Runtime, Settings, Workers};
+use crate::config::{Besides, Runtime, Settings, Workers};
 use crate::conn::listen::{self, BindKey, Place};
 use crate::error::{BoxError, Error, StartError};
 use crate::event;
@@ -80,7 +80,7 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        let most_workers = workers.check_descriptors(director)?;
+        let most_workers = workers.check_descriptors(Besides { director, handoff: listen::hands_out() })?;
         let crew = Crew { workers, most_workers, director };
         let settings = blueprint.settings.clone();
         let started = forkserver::start(blueprint, programs)?;
@@ -108,7 +108,7 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        let most_workers = workers.check_descriptors(director)?;
+        let most_workers = workers.check_descriptors(Besides { director, handoff: listen::hands_out() })?;
         let crew = Crew { workers, most_workers, director };
         let plan = Plan::new(blueprint.settings, crew, schemes, Method::Exec);
         let (mut result, end) = oneshot::channel();

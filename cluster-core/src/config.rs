@@ -227,9 +227,16 @@ pub(crate) struct Workers {
 /// Descriptors that the primary opens besides those of its workers and what is open already: runtime,
 /// signals, fork server, executable, and what a birth needs for a moment.
 const DESCRIPTORS_BESIDES: u64 = 24;
-/// Of each worker and the director: control socket, message socket, pidfd, the read end of stderr, and the socket by
-/// which connections are handed out.
-const DESCRIPTORS_PER_PEER: u64 = 5;
+/// Of each worker and the director: control socket, message socket, pidfd and the read end of stderr.
+const DESCRIPTORS_PER_PEER: u64 = 4;
+
+/// What a primary has besides workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Besides {
+    pub(crate) director: bool,
+    /// It hands out connections, over one more socket for each worker.
+    pub(crate) handoff: bool,
+}
 
 impl Settings {
     /// How many workers there shall be: `CLUSTER_WORKERS`, else `WEB_CONCURRENCY`, else the builder, else
@@ -254,16 +261,17 @@ impl Settings {
 impl Workers {
     /// Refuses more workers than the primary can have descriptors for, beside what `main` has opened and
     /// a director. Answers with how many it can have.
-    pub(crate) fn check_descriptors(&self, director: bool) -> Result<u16, StartError> {
+    pub(crate) fn check_descriptors(&self, primary: Besides) -> Result<u16, StartError> {
         let (limit, _) =
             getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
         let open = fs::read_dir("/proc/self/fd").map_err(StartError::Proc)?.count() as u64;
-        let besides = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_PEER * u64::from(director);
-        let needed = besides + DESCRIPTORS_PER_PEER * u64::from(self.count);
+        let per_worker = DESCRIPTORS_PER_PEER + u64::from(primary.handoff);
+        let besides = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_PEER * u64::from(primary.director);
+        let needed = besides + per_worker * u64::from(self.count);
         if needed > limit {
             return Err(StartError::Descriptors { workers: self.count.into(), needed, limit });
         }
-        Ok(u16::try_from((limit - besides) / DESCRIPTORS_PER_PEER).unwrap_or(u16::MAX))
+        Ok(u16::try_from((limit - besides) / per_worker).unwrap_or(u16::MAX))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::conn::offer::{MOST, Offer};
 use crate::id::PeerId;
 
 /// How long a worker may leave an offer unclaimed while another is idle.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
 
 /// A connection that was accepted, and for which listener.
 #[derive(Debug, PartialEq, Eq)]

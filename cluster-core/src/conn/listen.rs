@@ -231,6 +231,11 @@ pub(crate) fn inherit(sockets: impl IntoIterator<Item = (SocketName, OwnedFd)>) 
     registry.sockets.extend(sockets);
 }
 
+/// Whether the primary hands out the connections of a socket.
+pub(crate) fn hands_out() -> bool {
+    registry().sockets.iter().any(|socket| socket.name.scheduling != Scheduling::Shared)
+}
+
 /// How many sockets there are.
 pub(crate) fn count() -> usize {
     registry().sockets.len()

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::id::Slot;
 
 /// How long a worker leaves a connection to others.
-pub(crate) const LEAVES_FOR: Duration = Duration::from_millis(1);
+pub(crate) const LEAVES_FOR: Duration = Duration::from_millis(2);
 /// In milliseconds: parts are reckoned over this time, from the first connection on. Who was busy for longer gets no
 /// more than its part afterwards.
 const WINDOW: u64 = 20;
