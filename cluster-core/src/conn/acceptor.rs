@@ -11,6 +11,7 @@ use crate::conn::connection::Connection;
 use crate::conn::doorbell::Answer;
 use crate::conn::exhaustion::{self, PAUSE};
 use crate::conn::queue::{Left, Look};
+use crate::conn::relay::Relay;
 use crate::conn::source::Source;
 use crate::worker::{Draining, Worker};
 
@@ -37,6 +38,8 @@ pub struct Acceptor {
     worker: Worker,
     draining: Draining,
     source: Source,
+    /// What wakes it while it waits for a connection passes through this, where there is one.
+    relay: Option<Relay>,
     turn: Turn,
     appetite: Appetite,
     pause: Option<Pin<Box<Sleep>>>,
@@ -58,7 +61,16 @@ enum Turn {
 impl Acceptor {
     pub(crate) fn new(worker: Worker, source: Source) -> Self {
         let draining = worker.draining();
-        Self { worker, draining, source, turn: Turn::Waits, appetite: Appetite::default(), pause: None }
+        let relay = Relay::of_this_runtime();
+        Self {
+            worker,
+            draining,
+            source,
+            relay,
+            turn: Turn::Waits,
+            appetite: Appetite::default(),
+            pause: None,
+        }
     }
 
     /// The next connection; `None` once the worker drains. Cancel-safe.
@@ -74,6 +86,17 @@ impl Acceptor {
         if Pin::new(&mut self.draining).poll(cx).is_ready() {
             return self.source.leave(self.worker.closes_queue(), cx);
         }
+        match self.relay.take() {
+            Some(relay) => {
+                let polled = self.poll_source(&mut Context::from_waker(relay.waker(cx)));
+                self.relay = Some(relay);
+                polled
+            }
+            None => self.poll_source(cx),
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;

@@ -19,6 +19,7 @@ mod pace;
 mod passing;
 mod queue;
 mod reception;
+mod relay;
 mod rota;
 mod scheduling;
 mod socket;
