@@ -34,6 +34,7 @@ mod nginx;
 mod peer;
 mod programs;
 mod scratch;
+mod status;
 mod subject;
 mod trial;
 

@@ -28,7 +28,7 @@ pub(crate) struct Subject {
     /// Where it answers with its worker's process id.
     pub(crate) path: &'static str,
     /// What it is told after its first argument.
-    pub(crate) told: &'static [&'static str],
+    pub(crate) told: Vec<String>,
     /// Variables that are set for it.
     pub(crate) environment: &'static [(&'static str, &'static str)],
 }
@@ -65,7 +65,7 @@ enum Host {
 impl Subject {
     /// One that is told nothing.
     pub(crate) fn new(name: &'static str, program: Program) -> Self {
-        Self { name, program, path: "/", told: &[], environment: &[] }
+        Self { name, program, path: "/", told: Vec::new(), environment: &[] }
     }
 
     /// Starts it with so many workers and waits until all are ready.
@@ -84,12 +84,12 @@ impl Subject {
         command.stderr(stderr);
         match &self.program {
             Program::Cluster(_) => {
-                command.arg("127.0.0.1:0").args(self.told).env("CLUSTER_WORKERS", workers.to_string());
+                command.arg("127.0.0.1:0").args(&self.told).env("CLUSTER_WORKERS", workers.to_string());
                 command.stdout(Stdio::null());
                 Process::start(command).map(Host::Cluster)
             }
             Program::Script { .. } | Program::Peer(_) => {
-                command.arg(workers.to_string()).args(self.told);
+                command.arg(workers.to_string()).args(&self.told);
                 Peer::start(command).map(Host::Peer)
             }
             Program::Nginx(_) => Nginx::start(command, workers).map(Host::Nginx),

@@ -1,6 +1,7 @@
 //! Who gets a connection, how soon, and at what cost.
 mod evenness;
 mod rates;
+mod rings;
 mod session;
 mod stalls;
 
@@ -8,6 +9,7 @@ use crate::error::Error;
 use crate::plot::{Panel, Plot};
 use crate::ratio::Ratio;
 use crate::rounds::{Entry, FAILURES, Sample};
+use crate::status::StatusSocket;
 use crate::subject::Subject;
 use crate::suites::{Lineup, Setting, Suite};
 use session::{Figure, Session};
@@ -25,6 +27,7 @@ pub(crate) const SUITE: Suite = Suite {
                when it was stopped; nobody else can answer them, and they are not in the times.\n\
                new connections: 64 in flight, from two threads, as many as are served. keep-alive: 32 clients, each of\n\
                which asks again when it is answered. CPU: processor time of all the subject's processes for each.\n\
+               rings per connection: how often a worker was woken, for 400 sequential ones, by the counters of ours.\n\
                by prefork, by node-rr: the ratio in each round.\n\
                A row `failed` is there where a request was refused, reset, closed early or not answered in 5 s.\n\
                prefork: by hand, a SO_REUSEPORT socket per worker, the same answers as ours. node-rr, node-none: Node's\n\
@@ -62,27 +65,49 @@ struct Case {
     /// The start of the names of its rows.
     name: &'static str,
     workers: usize,
-    /// Subjects that have nothing to measure here.
-    without: &'static [&'static str],
+    of: Whom,
     measure: fn(&mut Session) -> std::io::Result<Vec<Figure>>,
 }
 
+/// Who takes part in a case.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Whom {
+    All,
+    /// nginx has no way to block a loop.
+    ThatCanBlock,
+    /// Only there workers are rung for. It tells what it has counted.
+    ThatRings,
+}
+
+impl Whom {
+    fn has(self, subject: &Subject) -> bool {
+        match self {
+            Self::All => true,
+            Self::ThatCanBlock => subject.name != "nginx",
+            Self::ThatRings => subject.name == "shared",
+        }
+    }
+}
+
+const RINGS: &str = "rings per connection, 16 workers";
+
 const CASES: &[Case] = &[
-    Case { name: "400 sequential", workers: 4, without: &[], measure: evenness::sequential },
-    Case { name: "burst of 64", workers: 4, without: &[], measure: evenness::bursts },
-    Case { name: "blocked loop", workers: 4, without: &["nginx"], measure: stalls::blocked },
-    Case { name: "stopped worker", workers: 4, without: &[], measure: stalls::stopped },
-    Case { name: "new connections, 2 workers", workers: 2, without: &[], measure: rates::new_connections },
-    Case { name: "new connections, 4 workers", workers: 4, without: &[], measure: rates::new_connections },
-    Case { name: "new connections, 16 workers", workers: 16, without: &[], measure: rates::new_connections },
-    Case { name: "keep-alive, 32 clients", workers: 4, without: &[], measure: rates::kept_alive },
+    Case { name: "400 sequential", workers: 4, of: Whom::All, measure: evenness::sequential },
+    Case { name: "burst of 64", workers: 4, of: Whom::All, measure: evenness::bursts },
+    Case { name: "blocked loop", workers: 4, of: Whom::ThatCanBlock, measure: stalls::blocked },
+    Case { name: "stopped worker", workers: 4, of: Whom::All, measure: stalls::stopped },
+    Case { name: "new connections, 2 workers", workers: 2, of: Whom::All, measure: rates::new_connections },
+    Case { name: "new connections, 4 workers", workers: 4, of: Whom::All, measure: rates::new_connections },
+    Case { name: "new connections, 16 workers", workers: 16, of: Whom::All, measure: rates::new_connections },
+    Case { name: RINGS, workers: 16, of: Whom::ThatRings, measure: rings::of_idle_workers },
+    Case { name: "keep-alive, 32 clients", workers: 4, of: Whom::All, measure: rates::kept_alive },
 ];
 
 fn line_up(setting: &Setting) -> Result<Lineup, Error> {
     let subjects = subjects(setting)?;
     let mut lineup = Lineup::default();
     for case in CASES.iter().filter(|case| setting.filter.wants(case.name)) {
-        for subject in subjects.present.iter().filter(|subject| !case.without.contains(&subject.name)) {
+        for subject in subjects.present.iter().filter(|subject| case.of.has(subject)) {
             lineup.entries.push(entry(subject.clone(), case, setting.quick));
         }
     }
@@ -99,13 +124,16 @@ struct Subjects {
 
 fn subjects(setting: &Setting) -> Result<Subjects, Error> {
     const SCRIPT: &str = "node_cluster.js";
-    let ours = |name, told| Ok::<_, Error>(Subject { told, ..setting.ours(name, "core_hello")? });
+    // Schedulings have the names that the program knows.
+    let ours = |name: &'static str| {
+        Ok::<_, Error>(Subject { told: vec![name.to_owned()], ..setting.ours(name, "core_hello")? })
+    };
     let node = |name, environment| Ok(Subject { environment, ..setting.node(name, SCRIPT)? });
     let mut subjects = Subjects::default();
     for subject in [
-        Ok(ours("shared", &["shared"])?),
-        Ok(ours("round-robin", &["round-robin"])?),
-        Ok(ours("least-connections", &["least-connections"])?),
+        Ok(ours("shared")?),
+        Ok(ours("round-robin")?),
+        Ok(ours("least-connections")?),
         Ok(setting.peer("prefork", "prefork")?),
         node("node-rr", &[("NODE_CLUSTER_SCHED_POLICY", "rr")]),
         node("node-none", &[("NODE_CLUSTER_SCHED_POLICY", "none")]),
@@ -122,23 +150,31 @@ fn subjects(setting: &Setting) -> Result<Subjects, Error> {
 
 fn entry(subject: Subject, case: &'static Case, quick: bool) -> Entry {
     let name = subject.name;
-    let measure = move || {
-        let running = subject.start(case.workers)?;
-        let failed =
-            |source| Error::Load { subject: name, case: case.name, source, said: running.last_lines() };
-        let mut session = Session::begin(&running, case.workers, quick).map_err(failed)?;
-        let figures = (case.measure)(&mut session).map_err(failed)?;
-        if let Some(failures) = session.failures.told() {
-            eprintln!("bench: {name}, {}: {failures}", case.name);
-        }
-        let mut samples: Vec<Sample> = figures.into_iter().map(|figure| figure.sample(case.name)).collect();
-        let value = session.failures.count as f64;
-        samples.push(Sample { case: format!("{}, failed", case.name), unit: FAILURES, value });
-        drop(session);
-        running.stop()?;
-        Ok(samples)
-    };
+    let measure = move || measure(subject.clone(), case, quick);
     Entry { subject: name, group: case.name, measure: Box::new(measure) }
+}
+
+fn measure(mut subject: Subject, case: &Case, quick: bool) -> Result<Vec<Sample>, Error> {
+    let (name, case_name) = (subject.name, case.name);
+    let failed = |source, said| Error::Load { subject: name, case: case_name, source, said };
+    let status = match case.of {
+        Whom::ThatRings => Some(StatusSocket::new().map_err(|err| failed(err, String::new()))?),
+        Whom::All | Whom::ThatCanBlock => None,
+    };
+    subject.told.extend(status.as_ref().map(|status| status.path().to_string_lossy().into_owned()));
+    let running = subject.start(case.workers)?;
+    let failed = |source| failed(source, running.last_lines());
+    let mut session = Session::begin(&running, case.workers, quick, status).map_err(failed)?;
+    let figures = (case.measure)(&mut session).map_err(failed)?;
+    if let Some(failures) = session.failures.told() {
+        eprintln!("bench: {name}, {case_name}: {failures}");
+    }
+    let mut samples: Vec<Sample> = figures.into_iter().map(|figure| figure.sample(case_name)).collect();
+    let value = session.failures.count as f64;
+    samples.push(Sample { case: format!("{case_name}, failed"), unit: FAILURES, value });
+    drop(session);
+    running.stop()?;
+    Ok(samples)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::cpu;
 use crate::exchange::Request;
 use crate::rounds::Sample;
+use crate::status::{Counters, StatusSocket};
 use crate::subject::Running;
 use crate::swarm::{Ended, Swarm};
 
@@ -21,13 +22,20 @@ pub(super) struct Session<'a> {
     pub(super) quick: bool,
     pub(super) swarm: Swarm,
     pub(super) failures: Failures,
+    /// Where the subject tells its status, if it was asked to.
+    status: Option<StatusSocket>,
 }
 
 impl<'a> Session<'a> {
     /// Asks so often that whatever is done once is done, and leaves the subject idle.
-    pub(super) fn begin(running: &'a Running, workers: usize, quick: bool) -> io::Result<Self> {
-        let swarm = Swarm::new(running.addr())?;
-        let mut session = Self { running, workers, quick, swarm, failures: Failures::default() };
+    pub(super) fn begin(
+        running: &'a Running,
+        workers: usize,
+        quick: bool,
+        status: Option<StatusSocket>,
+    ) -> io::Result<Self> {
+        let (swarm, failures) = (Swarm::new(running.addr())?, Failures::default());
+        let mut session = Self { running, workers, quick, swarm, failures, status };
         for _ in 0..WARM_UP {
             for _ in 0..workers {
                 session.swarm.ask(Request::Hello);
@@ -49,6 +57,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// What the subject has counted itself.
+    ///
+    /// # Panics
+    /// Where it was not asked to tell.
+    pub(super) fn counters(&self) -> io::Result<Counters> {
+        self.status.as_ref().expect("the case says that it asks for counters").settled_counters()
+    }
+
     /// What all processes of the subject have used so far.
     pub(super) fn processor_time(&self, of: &[u32]) -> io::Result<Duration> {
         cpu::used_by(of).map_err(|err| {
@@ -66,7 +82,7 @@ pub(super) struct Answer {
     pub(super) at: Instant,
 }
 
-/// Requests that came to nothing.
+/// Requests that came to nothing, and what else was not to be had.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     pub(super) count: usize,
@@ -101,7 +117,7 @@ impl Failures {
     pub(super) fn told(&self) -> Option<String> {
         let first = self.first.as_ref()?;
         let plural = if self.count == 1 { "" } else { "s" };
-        Some(format!("{} request{plural} failed, the first with: {first}", self.count))
+        Some(format!("{} failure{plural}, the first: {first}", self.count))
     }
 }
 
@@ -145,7 +161,7 @@ mod tests {
             ended(Err(io::Error::other("reset"))),
         ]);
         assert_eq!(answers, [Answer { request: Request::Hello, pid: 7, begun: now, at: now }]);
-        assert_eq!(failures.told().as_deref(), Some("2 requests failed, the first with: refused"));
+        assert_eq!(failures.told().as_deref(), Some("2 failures, the first: refused"));
     }
 
     #[test]
