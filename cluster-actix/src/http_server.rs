@@ -3,6 +3,8 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use actix_http::body::MessageBody;
@@ -57,7 +59,7 @@ where
 
 enum Source {
     Bound(BindKey),
-    Given(TcpListener),
+    Given(OwnedFd),
 }
 
 impl<F, I, S, B> HttpServer<F, I, S, B>
@@ -304,7 +306,24 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(mut self, lst: TcpListener) -> io::Result<Self> {
-        self.add(vec![Some(lst.local_addr()?)], Source::Given(lst));
+        self.add(vec![Some(lst.local_addr()?)], Source::Given(lst.into()));
+        Ok(self)
+    }
+
+    /// Listens on a socket that [`bind_uds`](crate::bind_uds) made; as [`listen`](Self::listen).
+    ///
+    /// # Errors
+    /// None: what is wrong with it is told at start.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// let listener = cluster_actix::bind_uds("run/http.sock")?;
+    /// cluster_actix::HttpServer::new(App::new).listen_uds(listener)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_uds(mut self, lst: UnixListener) -> io::Result<Self> {
+        self.add(vec![None], Source::Given(lst.into()));
         Ok(self)
     }
 

@@ -104,5 +104,5 @@ pub use cluster_core::{
     Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited, Json, Message, MessageStream,
     Next, Outcome, Peer, PeerAddr, Restart, Returns, Role, Runtime, Scheduling, SendError, Sending, Slot,
     StartError, Status, Stream, To, Uds, Usage, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus,
-    bind_tcp, is_primary, is_worker, role, try_worker, worker,
+    bind_tcp, bind_uds, is_primary, is_worker, role, try_worker, worker,
 };

@@ -154,6 +154,35 @@ fn invariant_8_a_path_that_cannot_be_is_named() {
 }
 
 #[test]
+fn a_unix_socket_that_bind_uds_made_is_the_same_for_all_and_any_other_is_refused() {
+    for method in METHODS {
+        let folder = Folder::new(method);
+        let path = folder.path("app.sock");
+        let app = start_at(&path, method, &["workers=2", "fast", "bind-uds"]);
+        replace_the_fork_server(&app);
+        replace_a_worker(&app);
+        let slots: HashSet<u16> = (0..200).map(|_| who_at(&path).unwrap().slot).collect();
+        assert_eq!(slots.len(), 2, "{method}");
+        assert!(app.stop().unwrap().success(), "{method}");
+        assert!(!path.exists(), "{method}");
+        let knob = format!("listen-std-uds={}", path.display());
+        fails(subject(SUBJECT, method, &[&knob]), 1, &[&unix(&path), "was bound in main", "bind_uds"]);
+    }
+}
+
+#[test]
+fn invariant_8_more_addresses_than_a_worker_can_be_told_are_refused() {
+    let folder = Folder::new("long");
+    let deep: PathBuf = (0..30).fold(folder.path(""), |path, _| path.join("d".repeat(30)));
+    fs::create_dir_all(&deep).unwrap();
+    for method in METHODS {
+        let knob = format!("long-paths={}", deep.display());
+        fails(subject(SUBJECT, method, &[&knob]), 1, &["bytes together", "shorter paths"]);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0, "{method}: nothing of it is left");
+    }
+}
+
+#[test]
 fn a_relative_path_is_meant_from_the_directory_of_the_start() {
     for method in METHODS {
         let folder = Folder::new(method);

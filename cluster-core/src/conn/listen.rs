@@ -4,6 +4,7 @@
 //! `main`, in whichever process, means the same socket by the same line.
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
@@ -152,6 +153,24 @@ pub fn bind_tcp(addr: impl Into<Addr>) -> io::Result<TcpListener> {
     Ok(OwnedFd::from(listeners.swap_remove(0)).into())
 }
 
+/// Makes a unix socket once per cluster: every process in which `main` runs gets the same socket for the same line. It
+/// does not block: give it to `listen_uds(..)`, or to your runtime.
+///
+/// # Errors
+/// As [`StartError`] says, converted: somebody answers on the path, what is there is no socket, or its directory does not
+/// let us.
+///
+/// # Example
+/// ```no_run
+/// let listener = cluster_core::bind_uds("/run/shop/http.sock")?;
+/// cluster_core::Cluster::builder().listen_uds("http", listener);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn bind_uds(path: impl Into<Uds>) -> io::Result<UnixListener> {
+    let (_, mut listeners) = bind(&Wanted::Uds(path.into()))?;
+    Ok(OwnedFd::from(listeners.swap_remove(0)).into())
+}
+
 /// Opens, or takes from the primary, what one line of `main` asks for. At least one listener comes back.
 pub(crate) fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<ListeningSocket>), StartError> {
     arrival::take_sockets()?;
@@ -206,16 +225,16 @@ pub(crate) fn schedule(key: &BindKey, scheduling: Scheduling) {
     }
 }
 
-/// The key of a listener that `bind_tcp` made; any other was bound in `main`.
-pub(crate) fn key_of(listener: &TcpListener) -> Result<BindKey, StartError> {
+/// The key of a listener that `bind_tcp` or `bind_uds` made; any other was bound in `main`.
+pub(crate) fn key_of(listener: BorrowedFd<'_>) -> Result<BindKey, StartError> {
     let inode = |fd: &dyn AsFd| nix::sys::stat::fstat(fd.as_fd()).map(|stat| stat.st_ino).ok();
-    let wanted = inode(listener);
+    let wanted = inode(&listener);
     let registry = registry();
     let ours = registry.sockets.iter().find(|socket| wanted.is_some() && inode(&socket.listener) == wanted);
     match ours {
         Some(socket) => Ok(BindKey { written: socket.name.written.clone(), nth: socket.name.nth }),
         None => Err(StartError::BoundInMain {
-            addr: listener.local_addr().map_or_else(|err| err.to_string(), |addr| addr.to_string()),
+            addr: Place::of(listener).map_or_else(|err| err.to_string(), |place| place.to_string()),
         }),
     }
 }
@@ -231,9 +250,10 @@ pub(crate) fn inherit(sockets: impl IntoIterator<Item = (SocketName, OwnedFd)>) 
     registry.sockets.extend(sockets);
 }
 
-/// How many sockets there are.
-pub(crate) fn count() -> usize {
-    registry().sockets.len()
+/// How many sockets there are, and how many bytes their names have.
+pub(crate) fn count() -> (usize, usize) {
+    let registry = registry();
+    (registry.sockets.len(), registry.sockets.iter().map(|socket| socket.name.written.len()).sum())
 }
 
 /// Takes the sockets out of the registry: the driver's in the primary, the worker's in a worker.
