@@ -428,6 +428,21 @@ mod tests {
     }
 
     #[test]
+    fn all_addresses_of_a_name_are_bound_and_have_one_port() {
+        use std::net::ToSocketAddrs;
+        let server = HttpServer::new(App::new).bind("localhost:0").unwrap();
+        let mut bound: Vec<_> = server.addrs().iter().map(SocketAddr::ip).collect();
+        let mut known: Vec<_> = "localhost:0".to_socket_addrs().unwrap().map(|addr| addr.ip()).collect();
+        bound.sort();
+        known.sort();
+        known.dedup();
+        // A name may have addresses of a family that this machine has not.
+        known.retain(|ip| TcpListener::bind((*ip, 0)).is_ok());
+        assert_eq!(bound, known);
+        assert!(server.addrs().iter().all(|addr| addr.port() == server.addrs()[0].port()));
+    }
+
+    #[test]
     #[should_panic(expected = "at least one bound socket")]
     fn a_server_without_a_listener_is_refused() {
         drop(HttpServer::new(App::new).run());

@@ -126,11 +126,11 @@ struct Registry {
     /// The keys handed out so far.
     keys: Vec<BindKey>,
     /// The sockets came from a primary: nothing is bound here.
-    inherited: bool,
+    received: bool,
 }
 
 static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { sockets: Vec::new(), keys: Vec::new(), inherited: false });
+    Mutex::new(Registry { sockets: Vec::new(), keys: Vec::new(), received: false });
 
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,7 +178,7 @@ pub(crate) fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<ListeningSocket>), S
     let written = wanted.to_string();
     let nth = registry.keys.iter().filter(|key| key.written == written).count() as u32;
     let key = BindKey { written, nth };
-    if !registry.inherited {
+    if !registry.received {
         for Opened { file, listener, place, backlog } in open(wanted)? {
             let name = SocketName {
                 written: key.written.clone(),
@@ -219,7 +219,7 @@ fn open(wanted: &Wanted) -> Result<Vec<Opened>, StartError> {
 /// said it.
 pub(crate) fn schedule(key: &BindKey, scheduling: Scheduling) {
     let mut registry = registry();
-    if !registry.inherited {
+    if !registry.received {
         let ours = registry.sockets.iter_mut().filter(|socket| key.is_of(&socket.name));
         ours.for_each(|socket| socket.name.scheduling = scheduling);
     }
@@ -240,9 +240,9 @@ pub(crate) fn key_of(listener: BorrowedFd<'_>) -> Result<BindKey, StartError> {
 }
 
 /// Puts the primary's sockets into the registry of a process that it started.
-pub(crate) fn inherit(sockets: impl IntoIterator<Item = (SocketName, OwnedFd)>) {
+pub(crate) fn receive(sockets: impl IntoIterator<Item = (SocketName, OwnedFd)>) {
     let mut registry = registry();
-    registry.inherited = true;
+    registry.received = true;
     let sockets = sockets.into_iter().map(|(name, fd)| {
         let listener = ListeningSocket::of(fd, name.queue);
         ClusterSocket { _file: None, name, listener, backlog: None, place: None }
