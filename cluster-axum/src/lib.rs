@@ -101,8 +101,8 @@ pub use serve::{Serve, Serving, serve, serve_with};
 
 pub use cluster_core::{
     Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError, Delivery,
-    Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited, Json, Message, MessageStream,
-    Next, Outcome, Peer, PeerAddr, Restart, Returns, Role, Runtime, Scheduling, SendError, Sending, Slot,
-    StartError, Status, Stream, To, Uds, Usage, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus,
-    bind_tcp, bind_uds, is_primary, is_worker, role, try_worker, worker,
+    Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited, Json, Leave, Message,
+    MessageStream, Next, Outcome, Peer, PeerAddr, Restart, Returns, Role, Runtime, Scheduling, SendError,
+    Sending, Slot, StartError, Status, Stream, To, Uds, Usage, WithSender, Worker, WorkerId, WorkerRef,
+    WorkerState, WorkerStatus, bind_tcp, bind_uds, is_primary, is_worker, role, try_worker, worker,
 };

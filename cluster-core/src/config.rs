@@ -227,8 +227,9 @@ pub(crate) struct Workers {
 /// Descriptors that the primary opens besides those of its workers and what is open already: runtime,
 /// signals, fork server, executable, and what a birth needs for a moment.
 const DESCRIPTORS_BESIDES: u64 = 24;
-/// Of each worker and the director: control socket, message socket, pidfd and the read end of stderr.
-const DESCRIPTORS_PER_PEER: u64 = 4;
+/// Of each worker and the director: control socket, message socket, pidfd, the read end of stderr, and the socket by
+/// which connections are handed out.
+const DESCRIPTORS_PER_PEER: u64 = 5;
 
 impl Settings {
     /// How many workers there shall be: `CLUSTER_WORKERS`, else `WEB_CONCURRENCY`, else the builder, else

@@ -2,6 +2,7 @@
 //! which trusts nothing in it.
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::conn::Offers;
 use crate::tail::Tail;
 
 /// The page. All access is relaxed: each number stands for itself.
@@ -9,6 +10,11 @@ use crate::tail::Tail;
 pub(crate) struct Page {
     connections_open: AtomicU64,
     connections_total: AtomicU64,
+    rings: AtomicU64,
+    offered: AtomicU64,
+    claimed: AtomicU64,
+    revoked: AtomicU64,
+    pub(crate) offers: Offers,
     pub(crate) tail: Tail,
 }
 
@@ -19,9 +25,36 @@ impl Page {
         self.connections_total.fetch_add(1, Relaxed);
     }
 
+    /// Connections that the primary has offered were claimed: they count as open.
+    pub(crate) fn connections_claimed(&self, count: u64) {
+        self.claimed.fetch_add(count, Relaxed);
+        self.connections_open.fetch_add(count, Relaxed);
+        self.connections_total.fetch_add(count, Relaxed);
+    }
+
+    /// By the primary: a connection was offered.
+    pub(crate) fn connection_offered(&self) {
+        self.offered.fetch_add(1, Relaxed);
+    }
+
+    /// By the primary: an offer was taken back.
+    pub(crate) fn connection_revoked(&self) {
+        self.revoked.fetch_add(1, Relaxed);
+    }
+
     /// A connection ended.
     pub(crate) fn connection_closed(&self) {
         self.connections_open.fetch_sub(1, Relaxed);
+    }
+
+    /// The doorbell was rung.
+    pub(crate) fn rung(&self) {
+        self.rings.fetch_add(1, Relaxed);
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections_total(&self) -> u64 {
+        self.connections_total.load(Relaxed)
     }
 
     /// Connections open now.

@@ -16,15 +16,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::newborn::error_of;
-use crate::conn::Acceptor;
-use crate::conn::listen::{BindKey, ClusterSocket};
+use crate::conn::listen::BindKey;
+use crate::conn::{Acceptor, Reception};
 use crate::error::{AcceptError, BoxError};
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
-use crate::scoreboard::Page;
-use crate::sys::page::Mapped;
 use crate::sys::readiness;
 
 /// This worker process. Cheap to clone; in a handler it is an extractor, elsewhere [`worker()`] gives it.
@@ -61,15 +59,10 @@ struct Inner {
     tasks: TaskTracker,
     endpoint: Endpoint,
     listeners: Vec<(String, BindKey)>,
-    sockets: Vec<ClusterSocket>,
     /// None in a fake.
-    line: Option<Line>,
-}
-
-/// What ties a worker to its primary.
-struct Line {
-    control: OwnedFd,
-    page: Arc<Mapped<Page>>,
+    reception: Option<Reception>,
+    /// None in a fake.
+    control: Option<OwnedFd>,
 }
 
 /// What a worker is made of.
@@ -82,8 +75,8 @@ pub(crate) struct Parts {
     pub(crate) lame_duck: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) listeners: Vec<(String, BindKey)>,
-    pub(crate) sockets: Vec<ClusterSocket>,
-    pub(crate) line: Option<(OwnedFd, Arc<Mapped<Page>>)>,
+    pub(crate) reception: Option<Reception>,
+    pub(crate) control: Option<OwnedFd>,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -140,8 +133,8 @@ impl Worker {
                 tasks: parts.endpoint.inbox().tasks().clone(),
                 endpoint: parts.endpoint,
                 listeners: parts.listeners,
-                sockets: parts.sockets,
-                line: parts.line.map(|(control, page)| Line { control, page }),
+                reception: parts.reception,
+                control: parts.control,
             }),
         }
     }
@@ -229,9 +222,9 @@ impl Worker {
         if self.inner.ready.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Some(line) = &self.inner.line {
+        if let Some(control) = &self.inner.control {
             // A primary that is gone needs no word; the sentinel sees it leave.
-            let _ = control::try_send(line.control.as_fd(), &ToPrimary::Ready);
+            let _ = control::try_send(control.as_fd(), &ToPrimary::Ready);
         }
     }
 
@@ -327,15 +320,14 @@ impl Worker {
     /// # Ok(()) }
     /// ```
     pub fn acceptor(&self, listener: &str) -> Result<Acceptor, AcceptError> {
-        let Some((_, key)) = self.inner.listeners.iter().find(|(name, _)| name == listener) else {
+        let named = self.inner.listeners.iter().find(|(name, _)| name == listener);
+        let (Some((_, key)), Some(reception)) = (named, &self.inner.reception) else {
             let names: Vec<_> = self.inner.listeners.iter().map(|(name, _)| format!("`{name}`")).collect();
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             return Err(AcceptError::UnknownListener { asked: listener.to_owned(), known });
         };
-        let ours = self.inner.sockets.iter().filter(|socket| key.is_of(&socket.name));
-        ours.map(|socket| socket.listener.try_clone())
-            .collect::<std::io::Result<_>>()
-            .and_then(|listeners| Acceptor::new(self.clone(), listeners))
+        reception
+            .acceptor(self.clone(), key)
             .map_err(|source| AcceptError::Socket { listener: listener.to_owned(), source })
     }
 
@@ -389,10 +381,6 @@ impl Worker {
     /// Whether what is queued will be lost unless this worker takes it.
     pub(crate) fn closes_queue(&self) -> bool {
         self.inner.life.closes_queue()
-    }
-
-    pub(crate) fn page(&self) -> Option<Arc<Mapped<Page>>> {
-        self.inner.line.as_ref().map(|line| line.page.clone())
     }
 
     /// For adapters that bring their own runtime: the program has ended, like this. What it began is finished, and
@@ -453,12 +441,12 @@ impl Worker {
         if self.inner.has_told_end.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Some(line) = &self.inner.line {
+        if let Some(control) = &self.inner.control {
             let message = match error {
                 Some(error) if !self.is_ready() => ToPrimary::BootFailed { error },
                 error => ToPrimary::Finished { error },
             };
-            let _ = control::try_send_with(line.control.as_fd(), &message, &[]);
+            let _ = control::try_send_with(control.as_fd(), &message, &[]);
         }
     }
 }

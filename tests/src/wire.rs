@@ -35,6 +35,8 @@ pub mod kind {
 
 /// The address of whoever is the director.
 pub const DIRECTOR: u64 = 2 << 56;
+/// The address of all workers but the sender.
+pub const OTHERS: u64 = 3 << 56;
 /// The primary's address.
 pub const EXCHANGE: u64 = 5 << 56;
 
@@ -99,5 +101,52 @@ impl Frame {
         bytes.extend(self.name.as_bytes());
         bytes.extend(&self.body);
         bytes
+    }
+}
+
+/// What a seed makes of sound frames: bytes changed, lengths, pieces missing and pieces twice. Then noise, so that
+/// it is never sound as a whole.
+pub fn mutated(frames: &[Frame], seed: u64) -> Vec<Vec<u8>> {
+    let mut dice = Dice(seed);
+    let mut all: Vec<Vec<u8>> = (0..20)
+        .map(|_| {
+            let bytes = frames[dice.below(frames.len())].bytes();
+            mutate(bytes, &mut dice)
+        })
+        .collect();
+    all.push(vec![0xaa; 5000]);
+    all
+}
+
+fn mutate(mut bytes: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
+    let at = dice.below(bytes.len());
+    match dice.below(8) {
+        0 => bytes.truncate(at),
+        1 => bytes.extend_from_within(at..),
+        2 => bytes[..4].copy_from_slice(&(dice.next() as u32).to_le_bytes()),
+        3 => bytes[..4].copy_from_slice(&(at as u32).to_le_bytes()),
+        // As it was: what is wrong comes in the midst of what is not.
+        4 => {}
+        _ => (0..=dice.below(4)).for_each(|_| {
+            let at = dice.below(bytes.len());
+            bytes[at] = dice.next() as u8;
+        }),
+    }
+    bytes
+}
+
+/// A small generator (splitmix64): a seed that has found something finds it again.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
     }
 }

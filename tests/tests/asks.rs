@@ -92,6 +92,9 @@ fn without_a_primary_side_asking_it_is_an_error() {
         let said = speech.tell("slot-0", &format!("ask primary {LONG} echo x"));
         assert_eq!(said, "Err(Send(NoDirector))", "{method}");
         assert_eq!(speech.tell("slot-0", "send primary 1 1 10"), "NoDirector", "{method}");
+        // The primary, the fork server where there is one, the worker: nobody else is made.
+        let all = 2 + usize::from(speech.app.fork_server().is_some());
+        assert_eq!(speech.app.processes().len(), all, "{method}");
     }
 }
 

@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use cluster_tests::{METHODS, Process, ask, fails, subject, subject_at, who};
+use cluster_tests::{METHODS, Process, ask, eventually, fails, subject, subject_at, who};
 
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
 
@@ -13,6 +13,30 @@ fn invariant_8_an_address_in_use_is_named() {
     let addr = taken.local_addr().unwrap().to_string();
     for method in METHODS {
         fails(subject_at(SUBJECT, method, &addr, &["workers=2"]), 1, &[&addr, "in use"]);
+    }
+}
+
+#[test]
+fn a_cluster_that_could_not_start_may_be_tried_again() {
+    for method in METHODS {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        let file =
+            |name| std::env::temp_dir().join(format!("cluster-{name}-{}-{method}", std::process::id()));
+        let (log, free) = (file("again"), file("free"));
+        let again = format!("again-when={}", free.display());
+        let mut command = subject_at(SUBJECT, method, &addr.to_string(), &["workers=2", &again]);
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let app = Process::launch(command).unwrap();
+        eventually("the first has failed", || {
+            std::fs::read_to_string(&log).unwrap().lines().any(|line| line.starts_with("the first: Err("))
+        });
+        drop(taken);
+        std::fs::write(&free, "").unwrap();
+        app.wait_for_workers(|workers| workers.len() == 2).unwrap();
+        assert!(who(addr).is_ok(), "{method}");
+        assert!(app.stop().unwrap().success(), "{method}");
+        [log, free].into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
     }
 }
 

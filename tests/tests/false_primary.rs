@@ -1,9 +1,11 @@
 //! A worker or director whose primary speaks nonsense says so, drains and leaves.
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use cluster_core::testing::lines::FalsePrimary;
 use cluster_tests::eventually;
+use nix::sys::socket::Shutdown;
+
 use cluster_tests::wire::{self, EXCHANGE, Frame, kind, write};
 
 const GARBLER: &str = env!("CARGO_BIN_EXE_garbler");
@@ -55,6 +57,30 @@ fn a_process_that_cannot_understand_its_primary_says_so_and_leaves() {
             let said = leaves(role, |primary| write(&primary.lines.messages, &bytes, &[]).unwrap());
             let line = said.lines().find(|line| line.contains("cannot understand its primary and leaves"));
             assert!(line.is_some_and(|line| line.contains(why)), "{role}: {why}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_process_whose_primary_writes_mutated_frames_says_so_and_leaves() {
+    for (role, me) in ROLES.iter().zip([wire::worker(1), wire::DIRECTOR]) {
+        let frame = |kind, from| Frame::new(kind, from, me).body(&[7; 100]);
+        let frames = [
+            frame(kind::MESSAGE, EXCHANGE),
+            frame(kind::MESSAGE, wire::worker(2)),
+            frame(kind::MESSAGE, wire::DIRECTOR),
+            frame(kind::ASK, wire::worker(2)),
+        ];
+        for seed in 0..20 {
+            let said = leaves(role, |primary| {
+                for bytes in wire::mutated(&frames, seed) {
+                    // It may have left already.
+                    let _ = write(&primary.lines.messages, &bytes, &[]);
+                }
+                // Where the noise is the body of a long frame: the end of the stream is in its midst.
+                nix::sys::socket::shutdown(primary.lines.messages.as_raw_fd(), Shutdown::Write).unwrap();
+            });
+            assert!(said.contains("cannot understand its primary and leaves"), "{role}: {seed}: {said}");
         }
     }
 }

@@ -117,6 +117,29 @@ fn a_worker_that_breaks_the_message_protocol_is_replaced_alone() {
 }
 
 #[test]
+fn whoever_writes_mutated_frames_is_replaced_alone() {
+    const BROKE: &str = "broke the message protocol (";
+    for method in METHODS {
+        let app = App::start("mutated", method);
+        // What is made at the first end is there before it is counted.
+        is_replaced_alone(&app, "noise", "and was killed");
+        let (mut director, mut number, before) = (app.process.director().unwrap(), 1, app.held());
+        for seed in 0..40 {
+            is_replaced_alone(&app, &format!("mutated {seed}"), BROKE);
+            assert_eq!(app.process.director(), Some(director), "{method}: {seed}: the director serves on");
+            let workers = app.process.workers();
+            assert_eq!(app.ask(&format!("director {number} mutated {seed}")), "sent", "{method}: {seed}");
+            app.says(&format!("the director (pid {director}) "), BROKE);
+            (director, number) = (app.process.wait_for_director(Some(director)).unwrap(), number + 1);
+            assert_eq!(app.ask("round -"), "all", "{method}: {seed}: messages flow");
+            assert_eq!(app.process.workers(), workers, "{method}: {seed}: all workers serve on");
+        }
+        app.holds(before);
+        assert!(!app.log().contains("panicked"), "{method}: {}", app.log());
+    }
+}
+
+#[test]
 fn a_worker_that_breaks_the_control_protocol_is_replaced_alone() {
     for method in METHODS {
         let app = App::start("control", method);

@@ -228,6 +228,44 @@ fn who_waits_to_send_to_a_stopped_worker_hears_of_its_end() {
 }
 
 #[test]
+fn nobody_waits_for_a_primary_that_is_gone() {
+    for method in METHODS {
+        let mut speech = start(method, &["workers=3"]);
+        let go = speech.path("go");
+        // Handlers at work: these processes would end too soon to be heard.
+        for to in ["slot:0", "slot:2"] {
+            assert_eq!(speech.tell("director", &format!("work {to} until {}", go.display())), "done");
+        }
+        assert_eq!(speech.tell("slot-0", &format!("work primary until {}", go.display())), "done");
+        ["slot-0", "slot-2", "director"].into_iter().for_each(|whom| speech.wait_for(whom, "works"));
+        freeze(speech.app.workers()[1].pid);
+        let mut asked = Vec::new();
+        for whom in ["slot-0", "director"] {
+            assert_eq!(speech.tell(whom, "flood worker:2 1000"), "done");
+            asked.push(speech.begin(whom, "ask worker:2 600000 echo x"));
+            let mut last = String::new();
+            eventually("it waits", || {
+                let now = speech.tell(whom, "flooded");
+                now == std::mem::replace(&mut last, now.clone()) && now != "0"
+            });
+        }
+        let command = speech.begin("director", "scale 2");
+        speech.app.wait_for_line("draining 3", 0).unwrap();
+        speech.app.signal(Signal::SIGKILL as i32).unwrap();
+        for whom in ["slot-0", "director"] {
+            speech.wait_for(whom, r#"flood ended: PeerGone { to: "worker 2" }"#);
+        }
+        for line in asked {
+            assert_eq!(line.answer().unwrap(), r#"Err(PeerGone { to: "worker 2" })"#, "{method}");
+        }
+        assert_eq!(command.answer().unwrap(), "Gone", "{method}");
+        speech.make("go");
+        speech.app.wait_for_primary().unwrap();
+        speech.app.wait_for_no_process().unwrap();
+    }
+}
+
+#[test]
 fn try_send_says_that_there_is_no_room() {
     for method in METHODS {
         let speech = start(method, &["workers=1"]);

@@ -47,6 +47,26 @@ fn each_pair_hears_each_other_in_order_and_once() {
 }
 
 #[test]
+fn a_handler_may_answer_its_sender_whoever_that_is() {
+    for method in METHODS {
+        let speech = start(method, &["workers=2"]);
+        for (whom, to) in
+            [("slot-0", "slot:1"), ("slot-1", "worker:1"), ("director", "slot:1"), ("slot-0", "primary")]
+        {
+            assert_eq!(speech.tell(whom, &format!("work {to} say-back")), "done", "{method}: {whom}");
+        }
+        expect_all(&speech, "slot-1", "1", 1);
+        expect_all(&speech, "director", "2", 1);
+        for sender in ["2", "primary"] {
+            expect_all(&speech, "slot-0", sender, 1);
+        }
+        assert_eq!(speech.tell("slot-1", "work primary ask-back"), "done", "{method}");
+        let pid = speech.app.workers()[1].pid;
+        speech.wait_for("director", &format!("Ok(\"{pid}\"), known true, pid {pid}, slot 1"));
+    }
+}
+
+#[test]
 fn broadcasts_of_several_at_once_reach_all_in_order_and_once() {
     for method in METHODS {
         let speech = start(method, &["workers=3"]);

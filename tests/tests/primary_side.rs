@@ -158,6 +158,34 @@ fn events_of_each_worker_come_in_the_order_of_its_life() {
 }
 
 #[test]
+fn a_stream_of_events_tells_what_on_event_is_told_in_the_same_order() {
+    for method in METHODS {
+        let speech = start(method, &["workers=2", "streams-events"]);
+        speech.tell("director", "status");
+        for life in 0..3 {
+            signal(speech.app.workers()[0].pid, Signal::SIGKILL).unwrap();
+            speech.app.wait_for_workers(|now| now.iter().any(|worker| worker.id == 3 + life)).unwrap();
+        }
+        let of = |heard: &[String], start: &str| -> Vec<String> {
+            heard.iter().filter_map(|line| line.strip_prefix(start)).map(str::to_owned).collect()
+        };
+        let last = |events: &[String]| events.iter().position(|event| event.starts_with("WorkerReady 5 "));
+        let heard = speech.wait_until_heard("director", |heard| {
+            ["event ", "streamed event "].iter().all(|start| last(&of(heard, start)).is_some())
+        });
+        let [all, streamed] = ["event ", "streamed event "].map(|start| {
+            let mut events = of(&heard, start);
+            events.truncate(last(&events).unwrap() + 1);
+            events
+        });
+        // A stream begins where the program makes it.
+        let exits = streamed.iter().filter(|event| event.starts_with("WorkerExited ")).count();
+        assert_eq!(exits, 3, "{method}: {streamed:?}");
+        assert!(all.ends_with(&streamed), "{method}: {all:#?} {streamed:#?}");
+    }
+}
+
+#[test]
 fn a_command_is_done_when_it_has_happened() {
     for method in METHODS {
         let mut speech = start(method, &["workers=2"]);

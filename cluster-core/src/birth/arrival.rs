@@ -2,7 +2,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-use crate::conn::listen;
+use crate::conn::{Bell, listen};
 use crate::error::StartError;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToPrimary, Welcome};
 use crate::role::{Role, call};
@@ -23,6 +23,10 @@ pub(crate) struct Belongings {
     pub(crate) stderr: StderrRelay,
     /// Its end of the message socket.
     pub(crate) messages: OwnedFd,
+    /// That of all workers.
+    pub(crate) bell: Bell,
+    /// By which connections are handed out, where some are.
+    pub(crate) passing: Option<OwnedFd>,
 }
 
 /// The way of a worker's standard error: it writes `write`, its sentinel reads `read` and copies to `real`.
@@ -32,8 +36,8 @@ pub(crate) struct StderrRelay {
     pub(crate) real: OwnedFd,
 }
 
-/// How many descriptors it gets before the sockets: the page, the relay's three and the message socket.
-const BELONGINGS: usize = 5;
+/// How many descriptors it gets before the sockets: the page, the relay's three, the message socket and the bell.
+const BELONGINGS: usize = 6;
 
 impl Arrival {
     /// Greets the primary as `role` and takes what it gives. The sockets go to the registry.
@@ -45,17 +49,25 @@ impl Arrival {
             }
         }
         .map_err(StartError::Attach)?;
-        let belongings = if role == Role::ForkServer { 0 } else { BELONGINGS };
+        let passes = role != Role::ForkServer && welcome.passes;
+        let belongings = if role == Role::ForkServer { 0 } else { BELONGINGS + usize::from(passes) };
         if fds.len() != belongings + welcome.sockets.len() {
             let err = format!("{} descriptors came where {belongings} and the sockets were due", fds.len());
             return Err(StartError::Attach(std::io::Error::new(std::io::ErrorKind::InvalidData, err)));
         }
         listen::receive(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
+        let passing = if passes { fds.pop() } else { None };
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
-            Ok([page, read, write, real, messages]) => {
+            Ok([page, read, write, real, messages, bell]) => {
                 let page = Mapped::map(std::os::fd::AsFd::as_fd(&page))
                     .map_err(StartError::system("cannot map the scoreboard page"))?;
-                Some(Belongings { page, stderr: StderrRelay { read, write, real }, messages })
+                Some(Belongings {
+                    page,
+                    stderr: StderrRelay { read, write, real },
+                    messages,
+                    bell: bell.into(),
+                    passing,
+                })
             }
             Err(_) => None,
         };

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::birth::arrival::{Arrival, Belongings};
 use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
-use crate::conn::listen;
+use crate::conn::{Means, Reception, listen};
 use crate::error::{BoxError, StartError};
 use crate::id::{PeerId, Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
@@ -143,7 +143,7 @@ fn wait_for_end_of(middle: Pid) {
 /// The part that both methods share: standard error, name, signals, the handle, the sentinel.
 fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr, messages } =
+    let Belongings { page, stderr, messages, bell, passing } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
@@ -167,6 +167,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     let ours = control.try_clone().map_err(StartError::system("dup"))?;
     let peer = if is_director { PeerId::Director(welcome.id) } else { PeerId::Worker(WorkerId(welcome.id)) };
     let endpoint = Endpoint::new(peer, welcome.director, welcome.slots, messages, TaskTracker::new());
+    let means = Means { page: page.clone(), bell: Arc::new(bell), passing: passing.map(Arc::new) };
     let worker = Worker::new(Parts {
         id: WorkerId(welcome.id),
         slot: Slot(welcome.slot),
@@ -177,8 +178,8 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         // A director has no connections to be ready for: it says so itself.
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
-        sockets,
-        line: Some((ours, page.clone())),
+        reception: Some(Reception::new(sockets, means)),
+        control: Some(ours),
         endpoint,
     });
     if !is_director {

@@ -76,6 +76,12 @@ impl Connection {
         Ok(Self { stream, peer, open: OpenConnection { page } })
     }
 
+    /// As [`new`](Self::new), of one that counts since it was claimed.
+    pub(crate) fn claimed(incoming: Incoming, page: Arc<Mapped<Page>>) -> io::Result<Self> {
+        let peer = incoming.peer;
+        Ok(Self { stream: Stream::of(incoming)?, peer, open: OpenConnection { page: Some(page) } })
+    }
+
     /// Where the client is.
     ///
     /// # Example

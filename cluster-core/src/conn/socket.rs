@@ -3,6 +3,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::{fmt, io};
 
+use nix::errno::Errno;
 use nix::libc::{SOCK_CLOEXEC, SOCK_NONBLOCK};
 use socket2::{SockAddr, SockRef, Socket};
 
@@ -90,10 +91,33 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<Incoming> {
     Ok(Incoming { fd: socket.into(), peer: PeerAddr::of(&addr)? })
 }
 
+/// What to do about a failed accept.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Nobody waits.
+    Empty,
+    /// It concerns that connection alone (accept(2), "Error handling").
+    OneConnection,
+    /// No descriptor or memory: wait for some to become free.
+    Exhausted(io::Error),
+    /// The socket is no listener any more: the primary is gone and its queue was closed.
+    Closed,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(err: io::Error) -> Self {
+        match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
+            Errno::EAGAIN => Trouble::Empty,
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Trouble::Exhausted(err),
+            Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK => Trouble::Closed,
+            _ => Trouble::OneConnection,
+        }
+    }
+}
+
 impl Incoming {
     /// A connection whose descriptor another process has accepted and handed over. Fails with `NotConnected` where
     /// the client has reset it meanwhile.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the hand-off, which is being built, receives such"))]
     pub(crate) fn received(fd: OwnedFd) -> io::Result<Self> {
         // The address tells the family, too: one call, where SO_DOMAIN would be a second.
         let peer = PeerAddr::of(&SockRef::from(&fd).peer_addr()?)?;

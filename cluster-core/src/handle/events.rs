@@ -59,3 +59,32 @@ impl Teller {
         Events { stream: BroadcastStream::new(self.0.subscribe()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn take(stream: &mut Events) -> Option<Event> {
+        stream.next().now_or_never().flatten()
+    }
+
+    #[test]
+    fn a_stream_tells_what_happens_from_now_on_and_how_much_it_has_missed() {
+        const MISSED: u64 = 476;
+        let teller = Teller::new();
+        teller.tell(&Event::StoppingNow);
+        let mut stream = teller.stream();
+        teller.tell(&Event::OomGroup);
+        assert!(matches!(take(&mut stream), Some(Event::OomGroup)));
+        assert!(take(&mut stream).is_none(), "that was all");
+        (0..MISSED).for_each(|_| teller.tell(&Event::OomGroup));
+        (0..MOST_BEHIND).for_each(|_| teller.tell(&Event::Stopped));
+        let lost = take(&mut stream);
+        assert!(matches!(lost, Some(Event::EventsLost { count: MISSED })), "{lost:?}");
+        let rest: Vec<_> = std::iter::from_fn(|| take(&mut stream)).collect();
+        assert_eq!(rest.len(), MOST_BEHIND);
+        assert!(rest.iter().all(|event| matches!(event, Event::Stopped)), "in their order");
+    }
+}

@@ -27,7 +27,7 @@ pub(crate) const SMALL_PACKET: usize = 256;
 const MAX_TEXT: usize = 4 * 1024;
 
 /// What a newcomer is told first. With it come, in this order: what it owns (a worker's and a director's: its
-/// page, both ends of its stderr, the real stderr, its message socket), then the sockets.
+/// page, both ends of its stderr, the real stderr, its message socket, the bell of all workers), then the sockets.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Welcome {
     /// First, so that it is read even where the rest has changed.
@@ -38,6 +38,8 @@ pub(crate) struct Welcome {
     pub(crate) generation: u64,
     /// Whether the cluster has a director.
     pub(crate) director: bool,
+    /// Whether connections are handed out: then a socket for that comes behind what it owns.
+    pub(crate) passes: bool,
     pub(crate) sockets: Vec<SocketName>,
 }
 

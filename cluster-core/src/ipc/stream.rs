@@ -50,6 +50,16 @@ pub struct MessageStream<T> {
 }
 
 /// A [`MessageStream`] that says who sent each message.
+///
+/// # Example
+/// ```no_run
+/// use cluster_core::{Peer, WithSender};
+/// use futures::StreamExt;
+///
+/// async fn first(texts: &mut WithSender<String>) -> Option<(Peer, String)> {
+///     texts.next().await
+/// }
+/// ```
 #[must_use = "a stream does nothing unless polled"]
 #[derive(Debug)]
 pub struct WithSender<T>(MessageStream<T>);

@@ -65,6 +65,7 @@ impl Breeder {
             slots: 0,
             generation,
             director: false,
+            passes: false,
             sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();

@@ -13,6 +13,7 @@ use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
 use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
+use crate::conn::{Bell, Handoff, Scheduling, Watch};
 use crate::error::{Error, StartError};
 use crate::event::{Event, Next};
 use crate::id::{PeerId, Seat};
@@ -78,6 +79,9 @@ struct Driver {
     untold: VecDeque<Input>,
     executable: Executable,
     sockets: Vec<ClusterSocket>,
+    watch: Watch,
+    /// None where workers help themselves to all connections.
+    handoff: Option<Handoff>,
     places: Vec<String>,
     slots: u16,
     orphans: Orphans,
@@ -88,6 +92,8 @@ struct Driver {
     quiet: bool,
     listening: bool,
     all_ready: bool,
+    /// The primary accepts no more.
+    closing: bool,
 }
 
 /// Supervises until all is over. `cancelled` resolves when nobody waits for the end any more.
@@ -117,6 +123,8 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             _ = signals.interrupt.recv() => stops.asked(Instant::now()),
             _ = signals.quit.recv() => Some(Input::StopNow),
             _ = signals.child.recv() => {
+                // It may say that a worker was stopped (sigaction(2), SIGCHLD).
+                driver.watch.ring_if_waited_for();
                 orphans_due = driver.reap_orphans();
                 None
             }
@@ -143,6 +151,13 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
         Some(Verdict::GaveUp(why)) => Err(Error::GaveUp(why)),
         Some(Verdict::Stopped) | None => Ok(()),
     }
+}
+
+/// Looks after the queues of which workers help themselves.
+fn watch_over(sockets: &[ClusterSocket]) -> io::Result<Watch> {
+    let shared = sockets.iter().filter(|socket| socket.name.scheduling == Scheduling::Shared);
+    let queues = shared.map(|socket| socket.listener.try_clone()).collect::<io::Result<_>>()?;
+    Ok(Watch::new(Bell::new()?, queues))
 }
 
 /// Whether running out of memory ends all processes of our control group at once (cgroup v2,
@@ -198,6 +213,11 @@ impl Driver {
             ),
             Method::Exec => None,
         };
+        let watch =
+            watch_over(&plan.sockets).map_err(StartError::system("cannot watch the listening sockets"))?;
+        watch.begin();
+        let handoff = Handoff::begin(&plan.sockets)
+            .map_err(StartError::system("cannot start to hand out connections"))?;
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
             peers: HashMap::new(),
@@ -210,6 +230,8 @@ impl Driver {
             untold: VecDeque::new(),
             executable,
             sockets: plan.sockets,
+            watch,
+            handoff,
             places: plan.places,
             slots: plan.workers.count,
             orphans: Orphans::new(),
@@ -219,6 +241,7 @@ impl Driver {
             quiet: plan.settings.quiet,
             listening: false,
             all_ready: false,
+            closing: false,
         };
         driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
         if dies_as_a_group() {
@@ -236,8 +259,9 @@ impl Driver {
             Note::Input(input) => {
                 match &input {
                     Input::Exited { peer, .. } => {
-                        if let Some(pid) = self.peers.remove(peer).and_then(|peer| peer.pid()) {
-                            self.orphans.worker_ended(pid);
+                        if let Some(held) = self.peers.remove(peer) {
+                            self.let_go(*peer, &held);
+                            held.pid().into_iter().for_each(|pid| self.orphans.worker_ended(pid));
                         }
                     }
                     Input::Stillborn { peer, .. } => {
@@ -289,7 +313,11 @@ impl Driver {
     fn act(&mut self, action: Action) -> Option<Verdict> {
         match action {
             Action::Spawn { peer, seat } => self.spawn(peer, seat),
-            Action::Drain { peer, close_queue } => self.with_peer(peer, |held| held.drain(close_queue)),
+            Action::Drain { peer, close_queue } => {
+                // BEFORE it hears of it: what it is offered after that nobody would claim.
+                self.hand_out_no_more(peer, close_queue);
+                self.with_peer(peer, |held| held.drain(close_queue));
+            }
             Action::Dismiss { peer } => self.with_peer(peer, |held| held.drain(false)),
             Action::Stay { peer } => self.with_peer(peer, Peer::stay),
             Action::Kill { peer } => self.with_peer(peer, Peer::kill),
@@ -313,6 +341,23 @@ impl Driver {
             Action::End(verdict) => return Some(verdict),
         }
         None
+    }
+
+    /// A worker that drains is offered no connection; where all drain, nobody is.
+    fn hand_out_no_more(&mut self, peer: PeerId, close_queue: bool) {
+        match (&self.handoff, close_queue) {
+            (Some(handoff), true) if !std::mem::replace(&mut self.closing, true) => handoff.close(),
+            (Some(handoff), false) => handoff.retire(peer),
+            (Some(_), true) | (None, _) => {}
+        }
+    }
+
+    /// At once: the connections that a process which is gone was woken for, or offered, others take.
+    fn let_go(&self, peer: PeerId, held: &Peer) {
+        self.watch.leave(held.page());
+        if let Some(handoff) = &self.handoff {
+            handoff.leave(peer);
+        }
     }
 
     fn with_peer(&self, peer: PeerId, act: impl FnOnce(&Peer)) {

@@ -15,6 +15,7 @@ pub(crate) mod fork;
 pub(crate) mod page;
 pub(crate) mod parcel;
 pub(crate) mod process;
+pub(crate) mod reactor;
 pub(crate) mod readiness;
 pub(crate) mod signals;
 pub(crate) mod start;

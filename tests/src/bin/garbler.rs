@@ -179,12 +179,36 @@ fn garble(case: &str, me: u64) -> io::Result<()> {
             let to = case["parcels ".len()..].parse().map_err(io::Error::other)?;
             parcels(&lines.messages, &frame(kind::MESSAGE, wire::slot(to)).parcel(5).bytes())
         }
+        _ if case.starts_with("mutated ") => {
+            let seed = case["mutated ".len()..].parse().map_err(io::Error::other)?;
+            mutated(&lines.messages, me, seed)
+        }
         "control-noise" => write(&lines.control, &[0xff; 99], &[]),
         "control-empty" => write(&lines.control, &[], &[]),
         "control-long" => write(&lines.control, &vec![1; 100_000], &[]),
         "control-descriptors" => write(&lines.control, &[0xff; 9], &[&null()?, &null()?]),
         _ => Ok(()),
     }
+}
+
+/// Sound frames of many kinds, changed as the seed says; and then the end of the stream.
+fn mutated(socket: &OwnedFd, me: u64, seed: u64) -> io::Result<()> {
+    let frame = |kind, to| Frame::new(kind, me, to).body(&[7; 100]);
+    let frames = [
+        frame(kind::MESSAGE, wire::slot(0)),
+        frame(kind::MESSAGE, wire::slot(1)),
+        frame(kind::MESSAGE, wire::worker(1)),
+        frame(kind::MESSAGE, wire::OTHERS),
+        frame(kind::MESSAGE, wire::DIRECTOR),
+        frame(kind::ASK, wire::DIRECTOR),
+        frame(kind::ASK, wire::slot(2)),
+    ];
+    for bytes in wire::mutated(&frames, seed) {
+        write(socket, &bytes, &[])?;
+    }
+    // Where the noise is the body of a long frame: the end of the stream is in its midst.
+    nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)?;
+    Ok(())
 }
 
 fn null() -> io::Result<OwnedFd> {

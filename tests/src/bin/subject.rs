@@ -34,11 +34,14 @@ fn main() -> ExitCode {
         eprintln!("subject: {err}");
         return ExitCode::from(3);
     }
-    let ended = match (method.as_str(), cluster(addr, &knobs)) {
-        (_, Err(err)) => Err(err),
-        ("fork", Ok(cluster)) => run_fork(cluster, &knobs),
-        (_, Ok(cluster)) => run_await(cluster, &knobs),
-    };
+    let mut ended = run(method, addr, &knobs);
+    if let Some(file) = knobs.value("again-when").filter(|_| ended.is_err() && cluster_core::is_primary()) {
+        eprintln!("the first: {ended:?}");
+        while !fs::exists(file).is_ok_and(|there| there) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        ended = run(method, addr, &knobs);
+    }
     if cluster_core::is_primary() && knobs.has("twice") {
         let again = Cluster::builder().worker(|_| async { Ok(()) }).run();
         eprintln!("the second: {again:?}");
@@ -46,6 +49,13 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => err.report(),
+    }
+}
+
+fn run(method: &str, addr: &str, knobs: &Knobs) -> Result<(), Error> {
+    match (method, cluster(addr, knobs)?) {
+        ("fork", cluster) => run_fork(cluster, knobs),
+        (_, cluster) => run_await(cluster, knobs),
     }
 }
 

@@ -17,6 +17,8 @@ impl Driver {
             generation: GENERATION,
             director: self.has_director,
             sockets: &self.sockets,
+            watch: &self.watch,
+            handoff: self.handoff.as_ref(),
             exchange: &self.exchange,
         };
         let made = Peer::prepare(&place).map_err(|err| err.to_string()).and_then(|(held, newcomer)| {
@@ -68,6 +70,7 @@ impl Driver {
         if let Some(held) = self.peers.remove(&peer) {
             self.exchange.leave(peer);
             held.kill();
+            self.let_go(peer, &held);
         }
     }
 

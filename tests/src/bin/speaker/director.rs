@@ -1,6 +1,8 @@
 //! The primary's side: it hears everything, and does as it is told.
 use cluster_core::{BoxError, Builder, ClusterHandle, CommandError, Event, Exit, Slot, WorkerRef};
 
+use futures::StreamExt;
+
 use crate::types::{Question, Said, Work};
 use crate::words::{self, Mouth};
 use crate::{Ear, Stage, appears, converse};
@@ -17,9 +19,24 @@ pub(crate) fn take_part(builder: Builder, stage: &Stage) -> Builder {
             let ear = worked.ear();
             async move {
                 // Whatever is told to a process in a line, a handler can do as well.
-                let Some(line) = words.strip_prefix("do ") else { return words::work(&ear, words).await };
-                ear.hears(&words::answer(&Mouth::Director(from.cluster()), &ear, line).await);
-                Ok(())
+                if let Some(line) = words.strip_prefix("do ") {
+                    ear.hears(&words::answer(&Mouth::Director(from.cluster()), &ear, line).await);
+                    return Ok(());
+                }
+                match words.as_str() {
+                    "say-back" => from.send(&Said::new(1, 100)).await.map_err(|err| err.to_string()),
+                    "ask-back" => {
+                        let known = from.cluster().workers().iter().any(|worker| worker.id() == from.id());
+                        let pid = from.ask(&Question("pid".to_owned())).await;
+                        ear.hears(&format!(
+                            "{pid:?}, known {known}, pid {}, slot {}",
+                            from.pid(),
+                            from.slot()
+                        ));
+                        Ok(())
+                    }
+                    _ => words::work(&ear, words).await,
+                }
             }
         })
         .on_ask(move |_: WorkerRef, Question(words)| words::reply(answers.ear(), words))
@@ -54,6 +71,14 @@ impl Side {
 }
 
 async fn program(cluster: ClusterHandle, side: Side) -> Result<(), BoxError> {
+    if side.stage.has("streams-events") {
+        let (mut events, ear) = (cluster.events(), side.ear());
+        tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                ear.hears(&format!("streamed {}", describe_event(&event)));
+            }
+        });
+    }
     let socket = side.stage.socket("director")?;
     if let Some(path) = side.stage.value("stopping-until") {
         let (cluster, ear, path) = (cluster.clone(), side.ear(), path.to_owned());

@@ -75,9 +75,14 @@ fn listen(worker: &Worker, stage: &Stage, ear: &Ear) {
     if !stage.has("spawned-reader") && !stage.has("takes") {
         worker.on_message(move |from: Peer, message: Said| said.hears(&describe(&from, &message)));
     }
-    worker.on_message(move |Work(words)| {
+    worker.on_message(move |from: Peer, Work(words)| {
         let ear = worked.clone();
-        async move { words::work(&ear, words).await }
+        async move {
+            match words.as_str() {
+                "say-back" => from.send(&Said::new(1, 100)).await.map_err(|err| err.to_string()),
+                _ => words::work(&ear, words).await,
+            }
+        }
     });
     worker.on_ask(move |_: Peer, Question(words)| words::reply(answers.clone(), words));
     worker.on_message(move |order: NewOrder| {

@@ -1,0 +1,91 @@
+//! Connections that the primary hands out, as one acceptor of a worker sees them.
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::conn::connection::Connection;
+use crate::conn::doorbell::Answer;
+use crate::conn::intake::Intake;
+use crate::conn::queue::Look;
+use crate::conn::socket::{self, Incoming, ListeningSocket, Trouble};
+use crate::ipc::control::Queue;
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
+
+/// What comes to one acceptor.
+pub(crate) struct Handed {
+    intake: Arc<Intake>,
+    desk: usize,
+    page: Arc<Mapped<Page>>,
+    /// Where its connections come from: at the end, when the primary accepts no more, the worker does.
+    listeners: Vec<Arc<ListeningSocket>>,
+}
+
+impl Handed {
+    /// `numbers` are those of the listeners in the primary's list.
+    pub(crate) fn new(
+        intake: Arc<Intake>,
+        page: Arc<Mapped<Page>>,
+        listeners: Vec<Arc<ListeningSocket>>,
+        numbers: Vec<u16>,
+    ) -> Self {
+        let desk = intake.sit(numbers);
+        Self { intake, desk, page, listeners }
+    }
+
+    /// Claims up to `most` offers, unless a connection has arrived.
+    pub(crate) fn wait(&self, most: usize, waker: &Waker) -> Answer {
+        if self.intake.wait(self.desk, most, waker) { Answer::Rung } else { Answer::Wait }
+    }
+
+    pub(crate) fn look(&mut self) -> Look {
+        while let Some(fd) = self.intake.take(self.desk) {
+            match self.connection(fd) {
+                Ok(connection) => return Look::Taken(connection),
+                // Its client has reset it meanwhile.
+                Err(_) => self.page.connection_closed(),
+            }
+        }
+        Look::Empty
+    }
+
+    fn connection(&self, fd: OwnedFd) -> io::Result<Connection> {
+        Connection::claimed(Incoming::received(fd)?, self.page.clone())
+    }
+
+    pub(crate) fn somebody_waits(&self) -> bool {
+        self.intake.somebody_waits(self.desk)
+    }
+
+    /// Takes what is claimed. Where the cluster ends, or its primary is gone, it takes all that was offered, and then
+    /// what is still queued, and closes the queue.
+    pub(crate) fn leave(&mut self, closes_queue: bool, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
+        let is_done = self.intake.leave(self.desk, closes_queue, cx.waker());
+        if let Look::Taken(connection) = self.look() {
+            return Poll::Ready(Some(connection));
+        }
+        if !is_done {
+            return Poll::Pending;
+        }
+        while closes_queue && let Some(listener) = self.listeners.last() {
+            // What waits for a socket that is lent is its next user's.
+            if listener.queue() == Queue::Lent {
+                self.listeners.pop();
+                continue;
+            }
+            let taken = socket::accept(listener.as_fd())
+                .and_then(|incoming| Connection::new(incoming, Some(self.page.clone())));
+            match taken.map_err(Trouble::from) {
+                Ok(connection) => return Poll::Ready(Some(connection)),
+                Err(Trouble::OneConnection) => {}
+                Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
+                    listener.shut_down();
+                    self.listeners.pop();
+                }
+            }
+        }
+        self.listeners.clear();
+        Poll::Ready(None)
+    }
+}

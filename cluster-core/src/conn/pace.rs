@@ -1,0 +1,92 @@
+//! How fast connections come to a worker. Decides only.
+//!
+//! The doorbell shares out bursts exactly and keeps nobody waiting behind a loop that is blocked, and costs each
+//! connection a turn of a thread. Where connections come fast, one after the other, that is not needed: whoever looks
+//! into the queue next, soon, finds what another was woken for in vain.
+use std::time::{Duration, Instant};
+
+/// So many connections in so much time are fast: more than anybody's share of a burst.
+const MANY: u32 = 48;
+const WINDOW: Duration = Duration::from_millis(48);
+/// Fast no more when none has come for so long. What was missed in between waits no longer than that.
+pub(crate) const CALM: Duration = Duration::from_millis(3);
+
+/// The pace at which one acceptor takes connections.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    since: Option<Instant>,
+    taken: u32,
+    last: Option<Instant>,
+    is_fast: bool,
+}
+
+impl Pace {
+    /// A connection was taken.
+    pub(crate) fn took(&mut self, now: Instant) {
+        self.last = Some(now);
+        match self.since {
+            Some(since) if now.saturating_duration_since(since) <= WINDOW => self.taken += 1,
+            Some(_) | None => (self.since, self.taken) = (Some(now), 1),
+        }
+        self.is_fast |= self.taken >= MANY;
+    }
+
+    /// Whether they come fast.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.is_fast
+    }
+
+    /// When to [`look`](Self::look) whether they still do.
+    pub(crate) fn calm_at(&self, now: Instant) -> Instant {
+        self.last.unwrap_or(now) + CALM
+    }
+
+    /// Time has passed: whether they still come fast.
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
+        if self.calm_at(now) <= now {
+            self.slow_down();
+        }
+        self.is_fast
+    }
+
+    /// As if they came slowly.
+    pub(crate) fn slow_down(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections that come every so often.
+    fn after(count: u32, every: Duration) -> (Pace, Instant) {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        for _ in 0..count {
+            now += every;
+            pace.took(now);
+        }
+        (pace, now)
+    }
+
+    #[test]
+    fn a_share_of_a_burst_is_not_fast() {
+        let (pace, _) = after(32, Duration::ZERO);
+        assert!(!pace.is_fast());
+    }
+
+    #[test]
+    fn a_thousand_per_second_are_fast_and_a_hundred_are_not() {
+        assert!(after(1000, Duration::from_micros(900)).0.is_fast());
+        assert!(!after(1000, Duration::from_millis(10)).0.is_fast());
+    }
+
+    #[test]
+    fn after_a_silence_it_is_slow_again() {
+        let (mut pace, now) = after(1000, Duration::from_micros(100));
+        assert!(pace.look(now + CALM / 2));
+        assert!(!pace.look(now + CALM));
+        pace.took(now + CALM);
+        assert!(!pace.is_fast(), "it begins anew");
+    }
+}

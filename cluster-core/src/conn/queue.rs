@@ -1,0 +1,139 @@
+//! The shared accept queue as one acceptor of a worker sees it: it waits at the door, and helps itself.
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::task::Context;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::conn::connection::Connection;
+use crate::conn::direct::{Direct, Passage};
+use crate::conn::doorbell::{Answer, Chair, Door};
+use crate::conn::socket::{self, ListeningSocket, Trouble};
+use crate::ipc::control::Queue as Lending;
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
+
+/// The queues of one listener's sockets.
+pub(crate) struct Queue {
+    page: Arc<Mapped<Page>>,
+    /// The place at the door; none once the worker drains.
+    chair: Option<Chair>,
+    direct: Direct,
+    /// Empty once the worker drains.
+    listeners: Vec<Arc<ListeningSocket>>,
+    /// The socket to ask first, so that none starves.
+    first: usize,
+}
+
+/// What came of a look for a connection.
+pub(crate) enum Look {
+    Taken(Connection),
+    Empty,
+    /// Out of descriptors or memory.
+    Exhausted(io::Error),
+}
+
+impl Queue {
+    pub(crate) fn new(
+        page: Arc<Mapped<Page>>,
+        door: &Arc<Door>,
+        listeners: Vec<Arc<ListeningSocket>>,
+    ) -> Self {
+        let chair = Some(Door::sit(door, listeners.clone()));
+        Self { page, chair, direct: Direct::default(), listeners, first: 0 }
+    }
+
+    /// Waits to be woken, unless somebody has rung.
+    ///
+    /// # Errors
+    /// The wait set takes no more.
+    pub(crate) fn wait(&mut self, saturated: bool, cx: &mut Context<'_>) -> io::Result<Answer> {
+        match self.direct.wait(&self.listeners, saturated, cx) {
+            Passage::Rung => {
+                self.page.rung();
+                Ok(Answer::Rung)
+            }
+            Passage::Wait => Ok(Answer::Wait),
+            Passage::Door => self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(cx.waker())),
+        }
+    }
+
+    /// Leaves the queue alone until it waits again.
+    pub(crate) fn rest(&mut self) {
+        self.step_out();
+    }
+
+    /// Whoever leaves without accepting rings a neighbour.
+    fn step_out(&mut self) {
+        if self.direct.step_out()
+            && let Some(chair) = &self.chair
+        {
+            chair.ring_neighbour();
+        }
+    }
+
+    /// Takes the first connection that there is.
+    pub(crate) fn look(&mut self) -> Look {
+        let mut asked = 0;
+        while asked < self.listeners.len() {
+            let at = (self.first + asked) % self.listeners.len();
+            match self.take_from(at) {
+                Ok(connection) => {
+                    self.first = at + 1;
+                    self.direct.took();
+                    return Look::Taken(connection);
+                }
+                Err(Trouble::Empty) => asked += 1,
+                Err(Trouble::OneConnection) => {}
+                Err(Trouble::Exhausted(err)) => return Look::Exhausted(err),
+                Err(Trouble::Closed) => {
+                    let closed = self.listeners.remove(at);
+                    if let Some(chair) = &self.chair {
+                        chair.forget(&closed);
+                    }
+                }
+            }
+        }
+        Look::Empty
+    }
+
+    fn take_from(&self, at: usize) -> Result<Connection, Trouble> {
+        let incoming = socket::accept(self.listeners[at].as_fd()).map_err(Trouble::from)?;
+        Connection::new(incoming, Some(self.page.clone())).map_err(Trouble::from)
+    }
+
+    /// Whether a connection waits in one of the queues.
+    pub(crate) fn somebody_waits(&self) -> bool {
+        let mut fds: Vec<PollFd<'_>> =
+            self.listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)).collect();
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Leaves the queue to the others. Where the cluster ends, or its primary is gone, there will soon be no
+    /// others: then what is queued is served first, and the queue is closed, so that new clients are refused
+    /// at once and a successor can bind.
+    pub(crate) fn leave(&mut self, closes_queue: bool) -> Option<Connection> {
+        self.step_out();
+        self.chair = None;
+        while closes_queue && !self.listeners.is_empty() {
+            let last = self.listeners.len() - 1;
+            // What waits for a socket that is lent is its next user's.
+            if self.listeners[last].queue() == Lending::Lent {
+                self.listeners.pop();
+                continue;
+            }
+            match self.take_from(last) {
+                Ok(connection) => return Some(connection),
+                Err(Trouble::OneConnection) => {}
+                Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
+                    if let Some(listener) = self.listeners.pop() {
+                        listener.shut_down();
+                    }
+                }
+            }
+        }
+        self.listeners.clear();
+        None
+    }
+}

@@ -1,0 +1,77 @@
+//! What a worker takes connections with.
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::conn::Scheduling;
+use crate::conn::acceptor::Acceptor;
+use crate::conn::bell::Bell;
+use crate::conn::doorbell::Door;
+use crate::conn::handed::Handed;
+use crate::conn::intake::Intake;
+use crate::conn::listen::{BindKey, ClusterSocket};
+use crate::conn::queue::Queue;
+use crate::conn::source::Source;
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
+use crate::worker::Worker;
+
+/// The sockets of a worker, and its door.
+pub(crate) struct Reception {
+    sockets: Vec<ClusterSocket>,
+    means: Means,
+    /// Opened for the first acceptor that helps itself.
+    door: Mutex<Option<Arc<Door>>>,
+    /// Opened for the first acceptor that is handed connections.
+    intake: Mutex<Option<Arc<Intake>>>,
+}
+
+/// What the primary gives a worker to take connections with.
+pub(crate) struct Means {
+    pub(crate) page: Arc<Mapped<Page>>,
+    pub(crate) bell: Arc<Bell>,
+    /// By which connections are handed out, where some are.
+    pub(crate) passing: Option<Arc<OwnedFd>>,
+}
+
+impl Reception {
+    pub(crate) fn new(sockets: Vec<ClusterSocket>, means: Means) -> Self {
+        Self { sockets, means, door: Mutex::default(), intake: Mutex::default() }
+    }
+
+    /// Takes connections of one listener.
+    pub(crate) fn acceptor(&self, worker: Worker, key: &BindKey) -> io::Result<Acceptor> {
+        let ours = self.sockets.iter().enumerate().filter(|(_, socket)| key.is_of(&socket.name));
+        let (mut listeners, mut numbers, mut scheduling) = (Vec::new(), Vec::new(), Scheduling::default());
+        for (number, socket) in ours {
+            // Descriptors of its own: a descriptor is in a wait set once (epoll_ctl(2), EEXIST).
+            listeners.push(Arc::new(socket.listener.try_clone()?));
+            numbers.push(u16::try_from(number).map_err(io::Error::other)?);
+            scheduling = socket.name.scheduling;
+        }
+        let page = self.means.page.clone();
+        let source = match (scheduling, &self.means.passing) {
+            (Scheduling::RoundRobin | Scheduling::LeastConnections, Some(passing)) => {
+                Source::Handed(Handed::new(self.intake(passing)?, page, listeners, numbers))
+            }
+            (Scheduling::Shared, _) | (_, None) => Source::Queue(Queue::new(page, &self.door()?, listeners)),
+        };
+        Ok(Acceptor::new(worker, source))
+    }
+
+    fn intake(&self, passing: &Arc<OwnedFd>) -> io::Result<Arc<Intake>> {
+        let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(intake) = &*intake {
+            return Ok(intake.clone());
+        }
+        Ok(intake.insert(Intake::open(passing.clone(), self.means.page.clone())?).clone())
+    }
+
+    fn door(&self) -> io::Result<Arc<Door>> {
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(door) = &*door {
+            return Ok(door.clone());
+        }
+        Ok(door.insert(Door::open(self.means.bell.clone(), self.means.page.clone())?).clone())
+    }
+}
