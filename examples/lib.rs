@@ -17,3 +17,7 @@ mod messages {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/node.md")]
 mod node {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/listeners.md")]
+mod listeners {}

@@ -3,6 +3,8 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use actix_http::body::MessageBody;
@@ -57,7 +59,7 @@ where
 
 enum Source {
     Bound(BindKey),
-    Given(TcpListener),
+    Given(OwnedFd),
 }
 
 impl<F, I, S, B> HttpServer<F, I, S, B>
@@ -304,7 +306,24 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(mut self, lst: TcpListener) -> io::Result<Self> {
-        self.add(vec![Some(lst.local_addr()?)], Source::Given(lst));
+        self.add(vec![Some(lst.local_addr()?)], Source::Given(lst.into()));
+        Ok(self)
+    }
+
+    /// Listens on a socket that [`bind_uds`](crate::bind_uds) made; as [`listen`](Self::listen).
+    ///
+    /// # Errors
+    /// None: what is wrong with it is told at start.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// let listener = cluster_actix::bind_uds("run/http.sock")?;
+    /// cluster_actix::HttpServer::new(App::new).listen_uds(listener)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_uds(mut self, lst: UnixListener) -> io::Result<Self> {
+        self.add(vec![None], Source::Given(lst.into()));
         Ok(self)
     }
 
@@ -406,6 +425,21 @@ mod tests {
         let addrs = server.addrs();
         assert_eq!(addrs.len(), 2);
         assert_ne!(addrs[0], addrs[1]);
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_are_bound_and_have_one_port() {
+        use std::net::ToSocketAddrs;
+        let server = HttpServer::new(App::new).bind("localhost:0").unwrap();
+        let mut bound: Vec<_> = server.addrs().iter().map(SocketAddr::ip).collect();
+        let mut known: Vec<_> = "localhost:0".to_socket_addrs().unwrap().map(|addr| addr.ip()).collect();
+        bound.sort();
+        known.sort();
+        known.dedup();
+        // A name may have addresses of a family that this machine has not.
+        known.retain(|ip| TcpListener::bind((*ip, 0)).is_ok());
+        assert_eq!(bound, known);
+        assert!(server.addrs().iter().all(|addr| addr.port() == server.addrs()[0].port()));
     }
 
     #[test]

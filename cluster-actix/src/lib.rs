@@ -89,5 +89,5 @@ pub use cluster_core::{
     Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited, Json, Leave, Message,
     MessageStream, Next, Outcome, Peer, Restart, Returns, Role, Runtime, Scheduling, SendError, Sending,
     Slot, StartError, Status, To, Uds, Usage, WithSender, Worker, WorkerId, WorkerRef, WorkerState,
-    WorkerStatus, bind_tcp, is_primary, is_worker, role, try_worker, worker,
+    WorkerStatus, bind_tcp, bind_uds, is_primary, is_worker, role, try_worker, worker,
 };

@@ -2,6 +2,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture, Ready as Immediately, ready};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -179,6 +180,20 @@ impl Serve {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(mut self, listener: TcpListener) -> Self {
+        let name = self.name_listener(0);
+        self.builder = self.builder.listen_as(&name, "http", listener);
+        self
+    }
+
+    /// Listens on a socket that [`bind_uds`](crate::bind_uds) made; as [`listen`](Self::listen).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let app = axum::Router::new();
+    /// cluster_axum::serve(app).listen_uds(cluster_axum::bind_uds("/run/shop/http.sock")?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_uds(mut self, listener: UnixListener) -> Self {
         let name = self.name_listener(0);
         self.builder = self.builder.listen_as(&name, "http", listener);
         self

@@ -1,6 +1,8 @@
 //! The builder: collects what a cluster is to be.
 use std::future::Future;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -25,6 +27,8 @@ use crate::worker::Worker;
 /// Sockets that fit into one welcome: the kernel lets a message carry 253 descriptors, and their names must
 /// fit into its packet.
 const MAX_SOCKETS: usize = 200;
+/// So many bytes may these names have together; the rest of the packet is for numbers.
+const MAX_NAMES: usize = 24 * 1024;
 
 /// A program that runs as several processes on one port.
 ///
@@ -99,7 +103,7 @@ struct Listener {
 
 enum Source {
     Wanted(Wanted),
-    Given(TcpListener),
+    Given(OwnedFd),
     Key(BindKey),
 }
 
@@ -286,7 +290,19 @@ impl Builder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(self, name: &str, listener: TcpListener) -> Self {
-        self.listener(name, "", Source::Given(listener))
+        self.listener(name, "", Source::Given(listener.into()))
+    }
+
+    /// Listens on a socket that [`bind_uds`](crate::bind_uds) made; as [`listen`](Self::listen).
+    ///
+    /// # Example
+    /// ```no_run
+    /// let listener = cluster_core::bind_uds("/run/shop/http.sock")?;
+    /// cluster_core::Cluster::builder().listen_uds("http", listener);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_uds(self, name: &str, listener: UnixListener) -> Self {
+        self.listener(name, "", Source::Given(listener.into()))
     }
 
     /// The program of each worker. It is ready when it first accepts, and a drain waits for it to return and
@@ -460,10 +476,10 @@ impl Builder {
         self.listener(name, scheme, Source::Wanted(wanted))
     }
 
-    /// For adapters: a socket of `bind_tcp` with its scheme.
+    /// For adapters: a socket of `bind_tcp` or `bind_uds` with its scheme.
     #[doc(hidden)]
-    pub fn listen_as(self, name: &str, scheme: &'static str, listener: TcpListener) -> Self {
-        self.listener(name, scheme, Source::Given(listener))
+    pub fn listen_as(self, name: &str, scheme: &'static str, listener: impl Into<OwnedFd>) -> Self {
+        self.listener(name, scheme, Source::Given(listener.into()))
     }
 
     /// For adapters: what `adapter::bind` bound.
@@ -507,7 +523,7 @@ impl Builder {
             }
             let key = match source {
                 Source::Wanted(wanted) => listen::bind(&wanted)?.0,
-                Source::Given(listener) => listen::key_of(&listener)?,
+                Source::Given(listener) => listen::key_of(listener.as_fd())?,
                 Source::Key(key) => key,
             };
             schemes.push((key.clone(), scheme));
@@ -521,9 +537,12 @@ impl Builder {
             let (_, key) = known.ok_or_else(|| StartError::UnknownListener(name.clone()))?;
             listen::schedule(key, scheduling);
         }
-        let sockets = listen::count();
+        let (sockets, bytes) = listen::count();
         if sockets > MAX_SOCKETS {
             return Err(StartError::TooManyListeners { sockets, limit: MAX_SOCKETS });
+        }
+        if bytes > MAX_NAMES {
+            return Err(StartError::LongAddresses { bytes, limit: MAX_NAMES });
         }
         Ok(Layout { blueprint: Blueprint { settings: self.settings, listeners }, schemes })
     }

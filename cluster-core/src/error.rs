@@ -206,7 +206,7 @@ pub enum StartError {
     /// replaced, and would find the address taken.
     #[error(
         "the listener on {addr} was bound in main, and main runs again (in workers of the exec method, for a reload, \
-         and to replace a lost fork server): bind it with cluster_core::bind_tcp, which gives every process the same socket"
+         and to replace a lost fork server): bind it with cluster_core::bind_tcp or bind_uds, which gives every process the same socket"
     )]
     BoundInMain {
         /// The address of the socket.
@@ -227,6 +227,17 @@ pub enum StartError {
         /// How many there would be.
         sockets: usize,
         /// How many there can be.
+        limit: usize,
+    },
+    /// The addresses of all listeners have no room in what a worker is told.
+    #[error(
+        "the addresses of all listeners have {bytes} bytes together, more than the {limit} that one cluster can \
+         have: use shorter paths"
+    )]
+    LongAddresses {
+        /// How many they have.
+        bytes: usize,
+        /// How many they may have.
         limit: usize,
     },
     /// A handler of the builder's is for a type that cannot be carried; the text names the remedy.
@@ -330,6 +341,7 @@ impl StartError {
             | StartError::UnknownListener(_)
             | StartError::NoListener
             | StartError::TooManyListeners { .. }
+            | StartError::LongAddresses { .. }
             | StartError::UnsupportedMessage(_)
             | StartError::NoWorkers
             | StartError::TooManyWorkers { .. }

@@ -125,7 +125,7 @@ pub use cluster::{Ready, Running};
 #[cfg(target_os = "linux")]
 pub use config::{Restart, Runtime};
 #[cfg(target_os = "linux")]
-pub use conn::listen::bind_tcp;
+pub use conn::listen::{bind_tcp, bind_uds};
 #[cfg(target_os = "linux")]
 pub use conn::{Acceptor, Connection, Inherited, OpenConnection, PeerAddr, Scheduling, Stream, Uds};
 #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub mod wire;
@@ -71,10 +72,11 @@ pub fn ask_at(path: &Path, line: &str) -> io::Result<String> {
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes it; `name` tells a test's folders apart.
+    /// Makes it, with a short path: it is for unix sockets, too.
     pub fn new(name: &str) -> Self {
-        let thread = std::thread::current().name().unwrap_or("main").replace("::", "-");
-        let folder = std::env::temp_dir().join(format!("cluster-{}-{thread}-{name}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("cluster-{}-{number}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the folder can be made");
         Self(folder)
     }

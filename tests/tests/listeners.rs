@@ -79,7 +79,7 @@ fn invariant_4_a_unix_socket_is_free_for_a_successor_at_once() {
         let folder = Folder::new(method);
         let path = folder.path("app.sock");
         let mut app = start_at(&path, method, &["workers=2", "drain=20000"]);
-        let slow = say_at(&path, "slow 1500").unwrap();
+        let slow = say_at(&path, "slow 4000").unwrap();
         let mut seen = HashSet::new();
         eventually("all workers answer", || {
             seen.insert(who_at(&path).unwrap().id);
@@ -92,10 +92,8 @@ fn invariant_4_a_unix_socket_is_free_for_a_successor_at_once() {
         assert_eq!(refused, io::ErrorKind::ConnectionRefused, "{method}: and not gone");
         let successor = start_at(&path, method, &["workers=2"]);
         assert!(!app.processes().is_empty(), "{method}: while the old workers still drain");
-        assert!(
-            successor.workers().iter().any(|worker| worker.pid == who_at(&path).unwrap().pid),
-            "{method}"
-        );
+        let answers = who_at(&path).unwrap().pid;
+        assert!(successor.workers().iter().any(|worker| worker.pid == answers), "{method}");
         assert!(listen(slow).unwrap().starts_with("late "), "{method}: what was begun is finished");
         app.wait_for_no_process().unwrap();
         assert!(who_at(&path).is_ok(), "{method}");
@@ -135,6 +133,27 @@ fn invariant_8_a_second_copy_is_refused_at_a_unix_socket_too() {
 }
 
 #[test]
+fn of_several_copies_that_start_at_once_one_has_the_path() {
+    for method in METHODS {
+        let folder = Folder::new(method);
+        let path = folder.path("app.sock");
+        // All find it stale.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let launch = || Process::launch(subject_at(SUBJECT, method, &unix(&path), &["workers=1"])).unwrap();
+        let mut copies: Vec<_> = (0..5).map(|_| launch()).collect();
+        while copies.len() > 1 {
+            eventually("all but one end", || copies.iter().any(|copy| copy.processes().is_empty()));
+            let ended = copies.iter().position(|copy| copy.processes().is_empty()).unwrap();
+            assert_eq!(copies.swap_remove(ended).wait().unwrap().code(), Some(1), "{method}");
+        }
+        let winner = copies.pop().unwrap();
+        winner.wait_for_workers(|workers| workers.len() == 1).unwrap();
+        assert_eq!(who_at(&path).unwrap().pid, winner.workers()[0].pid, "{method}");
+        assert!(winner.stop().unwrap().success(), "{method}");
+    }
+}
+
+#[test]
 fn invariant_8_a_path_that_cannot_be_is_named() {
     let folder = Folder::new("bad");
     let file = folder.path("file");
@@ -150,6 +169,35 @@ fn invariant_8_a_path_that_cannot_be_is_named() {
             fails(subject_at(SUBJECT, method, &unix(path), &[]), 1, &[&unix(path), why]);
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    }
+}
+
+#[test]
+fn a_unix_socket_that_bind_uds_made_is_the_same_for_all_and_any_other_is_refused() {
+    for method in METHODS {
+        let folder = Folder::new(method);
+        let path = folder.path("app.sock");
+        let app = start_at(&path, method, &["workers=2", "fast", "bind-uds"]);
+        replace_the_fork_server(&app);
+        replace_a_worker(&app);
+        let slots: HashSet<u16> = (0..200).map(|_| who_at(&path).unwrap().slot).collect();
+        assert_eq!(slots.len(), 2, "{method}");
+        assert!(app.stop().unwrap().success(), "{method}");
+        assert!(!path.exists(), "{method}");
+        let knob = format!("listen-std-uds={}", path.display());
+        fails(subject(SUBJECT, method, &[&knob]), 1, &[&unix(&path), "was bound in main", "bind_uds"]);
+    }
+}
+
+#[test]
+fn invariant_8_more_addresses_than_a_worker_can_be_told_are_refused() {
+    let folder = Folder::new("long");
+    let deep: PathBuf = (0..30).fold(folder.path(""), |path, _| path.join("d".repeat(30)));
+    fs::create_dir_all(&deep).unwrap();
+    for method in METHODS {
+        let knob = format!("long-paths={}", deep.display());
+        fails(subject(SUBJECT, method, &[&knob]), 1, &["bytes together", "shorter paths"]);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0, "{method}: nothing of it is left");
     }
 }
 

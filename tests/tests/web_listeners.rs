@@ -105,7 +105,10 @@ fn invariant_8_an_address_of_an_application_beside_is_named_where_it_is_taken() 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     for method in METHODS {
-        fails(web("axum", method, "127.0.0.1:0", &[&format!("also={addr}")]), 1, &[&addr, "in use"]);
+        let folder = Folder::new(method);
+        let path = folder.path("app.sock");
+        fails(web("axum", method, &unix(&path), &[&format!("also={addr}")]), 1, &[&addr, "in use"]);
+        assert!(!path.exists(), "{method}: of a start that fails nothing is left");
     }
 }
 

@@ -57,7 +57,7 @@ impl Arrival {
             let err = format!("{} descriptors came where {belongings} and the sockets were due", fds.len());
             return Err(StartError::Attach(std::io::Error::new(std::io::ErrorKind::InvalidData, err)));
         }
-        listen::inherit(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
+        listen::receive(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
         let passing = if passes { fds.pop() } else { None };
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
             Ok([page, read, write, real, messages, bell, rota]) => {

@@ -149,9 +149,9 @@ impl Passed {
             return Ok(Self::none("LISTEN_FDS is 0".into()));
         }
         let names = variable("LISTEN_FDNAMES").unwrap_or_default();
-        let mut names = names.split(':').filter(|name| !name.is_empty());
+        let mut names = names.split(':');
         // As sd_listen_fds_with_names(3) calls what has no name.
-        let mut name = || names.next().unwrap_or("unknown").to_owned();
+        let mut name = || names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
         let fd = |number| PassedFd { number, name: name(), state: State::There };
         Ok(Self { fds: (FIRST..FIRST + number).map(fd).collect(), why_none: None })
     }
@@ -273,8 +273,8 @@ mod tests {
     fn what_was_not_passed_is_told_with_what_was() {
         assert_eq!(why_not(&[], "web"), "LISTEN_FDS is not set");
         assert_eq!(why_not(&[("LISTEN_FDS", "0")], "web"), "LISTEN_FDS is 0");
-        let why = why_not(&[("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")], "web");
-        assert_eq!(why, "2 were passed, and are named `a`, `unknown`");
+        let why = why_not(&[("LISTEN_FDS", "4"), ("LISTEN_FDNAMES", "a::b")], "web");
+        assert_eq!(why, "4 were passed, and are named `a`, `unknown`, `b`, `unknown`");
         let Err(err) = parse(&[("LISTEN_FDS", "many")]) else { panic!("many is no number") };
         assert!(err.to_string().contains("LISTEN_FDS=many"), "{err}");
     }

@@ -4,6 +4,7 @@
 //! `main`, in whichever process, means the same socket by the same line.
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
@@ -125,11 +126,11 @@ struct Registry {
     /// The keys handed out so far.
     keys: Vec<BindKey>,
     /// The sockets came from a primary: nothing is bound here.
-    inherited: bool,
+    received: bool,
 }
 
 static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { sockets: Vec::new(), keys: Vec::new(), inherited: false });
+    Mutex::new(Registry { sockets: Vec::new(), keys: Vec::new(), received: false });
 
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,6 +153,24 @@ pub fn bind_tcp(addr: impl Into<Addr>) -> io::Result<TcpListener> {
     Ok(OwnedFd::from(listeners.swap_remove(0)).into())
 }
 
+/// Makes a unix socket once per cluster: every process in which `main` runs gets the same socket for the same line. It
+/// does not block: give it to `listen_uds(..)`, or to your runtime.
+///
+/// # Errors
+/// As [`StartError`] says, converted: somebody answers on the path, what is there is no socket, or its directory does not
+/// let us.
+///
+/// # Example
+/// ```no_run
+/// let listener = cluster_core::bind_uds("/run/shop/http.sock")?;
+/// cluster_core::Cluster::builder().listen_uds("http", listener);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn bind_uds(path: impl Into<Uds>) -> io::Result<UnixListener> {
+    let (_, mut listeners) = bind(&Wanted::Uds(path.into()))?;
+    Ok(OwnedFd::from(listeners.swap_remove(0)).into())
+}
+
 /// Opens, or takes from the primary, what one line of `main` asks for. At least one listener comes back.
 pub(crate) fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<ListeningSocket>), StartError> {
     arrival::take_sockets()?;
@@ -159,7 +178,7 @@ pub(crate) fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<ListeningSocket>), S
     let written = wanted.to_string();
     let nth = registry.keys.iter().filter(|key| key.written == written).count() as u32;
     let key = BindKey { written, nth };
-    if !registry.inherited {
+    if !registry.received {
         for Opened { file, listener, place, backlog } in open(wanted)? {
             let name = SocketName {
                 written: key.written.clone(),
@@ -200,30 +219,30 @@ fn open(wanted: &Wanted) -> Result<Vec<Opened>, StartError> {
 /// said it.
 pub(crate) fn schedule(key: &BindKey, scheduling: Scheduling) {
     let mut registry = registry();
-    if !registry.inherited {
+    if !registry.received {
         let ours = registry.sockets.iter_mut().filter(|socket| key.is_of(&socket.name));
         ours.for_each(|socket| socket.name.scheduling = scheduling);
     }
 }
 
-/// The key of a listener that `bind_tcp` made; any other was bound in `main`.
-pub(crate) fn key_of(listener: &TcpListener) -> Result<BindKey, StartError> {
+/// The key of a listener that `bind_tcp` or `bind_uds` made; any other was bound in `main`.
+pub(crate) fn key_of(listener: BorrowedFd<'_>) -> Result<BindKey, StartError> {
     let inode = |fd: &dyn AsFd| nix::sys::stat::fstat(fd.as_fd()).map(|stat| stat.st_ino).ok();
-    let wanted = inode(listener);
+    let wanted = inode(&listener);
     let registry = registry();
     let ours = registry.sockets.iter().find(|socket| wanted.is_some() && inode(&socket.listener) == wanted);
     match ours {
         Some(socket) => Ok(BindKey { written: socket.name.written.clone(), nth: socket.name.nth }),
         None => Err(StartError::BoundInMain {
-            addr: listener.local_addr().map_or_else(|err| err.to_string(), |addr| addr.to_string()),
+            addr: Place::of(listener).map_or_else(|err| err.to_string(), |place| place.to_string()),
         }),
     }
 }
 
 /// Puts the primary's sockets into the registry of a process that it started.
-pub(crate) fn inherit(sockets: impl IntoIterator<Item = (SocketName, OwnedFd)>) {
+pub(crate) fn receive(sockets: impl IntoIterator<Item = (SocketName, OwnedFd)>) {
     let mut registry = registry();
-    registry.inherited = true;
+    registry.received = true;
     let sockets = sockets.into_iter().map(|(name, fd)| {
         let listener = ListeningSocket::of(fd, name.queue);
         ClusterSocket { _file: None, name, listener, backlog: None, place: None }
@@ -236,9 +255,10 @@ pub(crate) fn hands_out() -> bool {
     registry().sockets.iter().any(|socket| socket.name.scheduling != Scheduling::Shared)
 }
 
-/// How many sockets there are.
-pub(crate) fn count() -> usize {
-    registry().sockets.len()
+/// How many sockets there are, and how many bytes their names have.
+pub(crate) fn count() -> (usize, usize) {
+    let registry = registry();
+    (registry.sockets.len(), registry.sockets.iter().map(|socket| socket.name.written.len()).sum())
 }
 
 /// Takes the sockets out of the registry: the driver's in the primary, the worker's in a worker.

@@ -155,6 +155,14 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
 }
 
 fn listen(mut builder: Builder, addr: &str, knobs: &Knobs) -> Result<Builder, Error> {
+    if let Some(path) = knobs.value("listen-std-uds") {
+        let listener = std::os::unix::net::UnixListener::bind(path).expect("the path is free");
+        return Ok(builder.listen_uds("line", listener));
+    }
+    if let Some(folder) = knobs.value("long-paths") {
+        let paths = (0..40).map(|number| format!("{folder}/{number}"));
+        builder = paths.fold(builder, |builder, path| builder.bind_uds(&path, &path));
+    }
     if knobs.has("listen-std") {
         let listener = std::net::TcpListener::bind(addr).expect("the address is free");
         return Ok(builder.listen("line", listener));
@@ -185,7 +193,11 @@ fn bind(builder: Builder, addr: &str, knobs: &Knobs) -> Builder {
         if let Some(mode) = knobs.value("mode") {
             uds = uds.mode(u32::from_str_radix(mode, 8).expect("a mode"));
         }
-        return builder.bind_uds("line", backlog.map_or(uds.clone(), |backlog| uds.backlog(backlog)));
+        let uds = backlog.map_or(uds.clone(), |backlog| uds.backlog(backlog));
+        if knobs.has("bind-uds") {
+            return builder.listen_uds("line", cluster_core::bind_uds(uds).expect("the path is free"));
+        }
+        return builder.bind_uds("line", uds);
     }
     let passed = |name: &str| name.parse().map_or_else(|_| Inherited::from(name), |nth: usize| nth.into());
     match addr.strip_prefix("fd:").map(|passed| passed.split_once('=').ok_or(passed)) {
