@@ -131,7 +131,10 @@ pub use conn::{Acceptor, Connection, Inherited, OpenConnection, PeerAddr, Schedu
 #[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
 #[cfg(target_os = "linux")]
-pub use event::{Event, Exit, ExitReason, Leave, Next, Status, Usage, WorkerState, WorkerStatus};
+pub use event::{
+    ConnectionCounts, Event, Exit, ExitReason, Leave, ListenerStatus, Next, Status, Usage, WorkerState,
+    WorkerStatus,
+};
 #[cfg(target_os = "linux")]
 pub use handle::{ClusterHandle, Done, Events, WorkerRef};
 #[cfg(target_os = "linux")]

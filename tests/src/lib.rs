@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+pub mod counters;
 pub mod wire;
 
 pub use cluster_core::testing::{Process, WorkerProcess};

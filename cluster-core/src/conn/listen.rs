@@ -20,7 +20,9 @@ use crate::conn::socket_file::{self, SocketFile};
 use crate::conn::tcp::{self, Reach};
 use crate::conn::uds::Uds;
 use crate::error::StartError;
+use crate::event::ListenerStatus;
 use crate::ipc::control::SocketName;
+use crate::sys::accept_queue::accept_queue;
 
 /// What one line of `main` asks for. Displayed, it is what its identity is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +96,19 @@ pub(crate) struct ClusterSocket {
     backlog: Option<Backlog>,
     /// None where it came from a primary, which alone has to say it.
     pub(crate) place: Option<Place>,
+}
+
+impl ClusterSocket {
+    /// How it stands.
+    pub(crate) fn status(&self) -> ListenerStatus {
+        let queue = accept_queue(self.listener.as_fd());
+        ListenerStatus {
+            address: self.place.as_ref().map_or_else(|| self.name.written.clone(), Place::to_string),
+            scheduling: self.name.scheduling,
+            queued: queue.map(|queue| queue.waiting),
+            backlog: queue.map(|queue| queue.limit),
+        }
+    }
 }
 
 /// The identity of what one `bind` made.

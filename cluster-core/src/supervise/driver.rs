@@ -1,5 +1,6 @@
 //! The driver: hears processes, signals and time, asks the pool what to do, and does it.
 mod births;
+mod counters;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -18,6 +19,7 @@ use crate::error::{Error, StartError};
 use crate::event::{Event, Next};
 use crate::id::{PeerId, Seat};
 use crate::ipc::control::ToDirector;
+use crate::ipc::counters::Told;
 use crate::ipc::exchange::{Exchange, Word};
 use crate::ipc::notice::Undelivered;
 use crate::ipc::picture;
@@ -88,6 +90,10 @@ struct Driver {
     announcer: Announcer,
     /// Events that the director had no room for.
     untold_events: u64,
+    /// What the director knows of what is counted.
+    told: Told,
+    /// When to tell it what has changed.
+    counters_due: Instant,
     notes: mpsc::Sender<Note>,
     quiet: bool,
     listening: bool,
@@ -141,6 +147,10 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             }
             () = until(orphans_due) => {
                 orphans_due = driver.reap_orphans();
+                None
+            }
+            () = until(driver.counters_due()) => {
+                driver.tell_counters();
                 None
             }
         };
@@ -237,6 +247,8 @@ impl Driver {
             orphans: Orphans::new(),
             announcer: Announcer::from_environment(),
             untold_events: 0,
+            told: Told::default(),
+            counters_due: Instant::now(),
             notes,
             quiet: plan.settings.quiet,
             listening: false,
@@ -448,10 +460,15 @@ impl Driver {
     }
 
     /// Tells the director how things stand.
-    fn tell_picture(&self) {
+    fn tell_picture(&mut self) {
+        self.told = Told::default();
+        // BEFORE the picture: with that the director's program begins, and sees where the cluster listens.
+        self.tell_listeners();
         for word in picture::words(self.pool.status()) {
             self.exchange.tell_director(&word);
         }
+        // AFTER it: counts of workers that it does not know are passed over.
+        self.tell_counters();
     }
 
     /// All have ended: the fork server goes too, and nothing of ours is left.
