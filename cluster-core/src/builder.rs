@@ -12,7 +12,7 @@ use crate::addr::Addr;
 use crate::cluster::Ready;
 use crate::config::{Restart, Runtime, Settings, bounded};
 use crate::conn::listen::{self, BindKey, Wanted};
-use crate::conn::{Inherited, Reach, Scheduling, Uds};
+use crate::conn::{Inherited, Reach, Uds};
 use crate::director::PrimarySide;
 use crate::error::{BoxError, StartError};
 use crate::event::{Event, Exit};
@@ -22,6 +22,7 @@ use crate::ipc::message::Ask;
 use crate::ipc::shape::{self, Unsupported};
 use crate::ipc::{queue, request};
 use crate::program::{Blueprint, Layout, MakeFuture, Program};
+use crate::scheduling::Scheduling;
 use crate::worker::Worker;
 
 /// Sockets that fit into one welcome: the kernel lets a message carry 253 descriptors, and their names must

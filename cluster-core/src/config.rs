@@ -6,8 +6,8 @@ use std::{env, fmt, fs, io, thread};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::conn::Scheduling;
 use crate::error::StartError;
+use crate::scheduling::Scheduling;
 
 /// The Tokio runtime that a worker of the fork method builds. The default is one thread.
 ///

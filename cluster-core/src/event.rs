@@ -1,4 +1,5 @@
 //! What happens in a cluster, as data and as one line each.
+mod counts;
 mod exit;
 mod line;
 mod print;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::counts::{ConnectionCounts, ListenerStatus};
 use self::exit::raw_status;
 pub(crate) use self::exit::{Ending, last_lines};
 pub use self::exit::{Exit, ExitReason, Next, Usage};

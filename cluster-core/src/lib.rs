@@ -84,6 +84,8 @@ mod program;
 #[cfg(target_os = "linux")]
 mod role;
 #[cfg(target_os = "linux")]
+mod scheduling;
+#[cfg(target_os = "linux")]
 mod worker;
 
 // How it works: who lives, who serves, what they say.
@@ -127,11 +129,14 @@ pub use config::{Restart, Runtime};
 #[cfg(target_os = "linux")]
 pub use conn::listen::{bind_tcp, bind_uds};
 #[cfg(target_os = "linux")]
-pub use conn::{Acceptor, Connection, Inherited, OpenConnection, PeerAddr, Scheduling, Stream, Uds};
+pub use conn::{Acceptor, Connection, Inherited, OpenConnection, PeerAddr, Stream, Uds};
 #[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
 #[cfg(target_os = "linux")]
-pub use event::{Event, Exit, ExitReason, Leave, Next, Status, Usage, WorkerState, WorkerStatus};
+pub use event::{
+    ConnectionCounts, Event, Exit, ExitReason, Leave, ListenerStatus, Next, Status, Usage, WorkerState,
+    WorkerStatus,
+};
 #[cfg(target_os = "linux")]
 pub use handle::{ClusterHandle, Done, Events, WorkerRef};
 #[cfg(target_os = "linux")]
@@ -152,6 +157,8 @@ pub use ipc::stream::{MessageStream, WithSender};
 pub use peer::{Peer, To};
 #[cfg(target_os = "linux")]
 pub use role::{Role, is_primary, is_worker, role};
+#[cfg(target_os = "linux")]
+pub use scheduling::Scheduling;
 #[cfg(target_os = "linux")]
 pub use worker::{Draining, Worker, try_worker, worker};
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::conn::Offers;
+use crate::event::ConnectionCounts;
 use crate::tail::Tail;
 
 /// The page. All access is relaxed: each number stands for itself.
@@ -55,6 +56,18 @@ impl Page {
     /// Connections accepted so far.
     pub(crate) fn connections_total(&self) -> u64 {
         self.connections_total.load(Relaxed)
+    }
+
+    /// All that is counted of its connections.
+    pub(crate) fn counts(&self) -> ConnectionCounts {
+        ConnectionCounts {
+            open: self.connections_open(),
+            total: self.connections_total(),
+            offered: self.offered.load(Relaxed),
+            claimed: self.claimed.load(Relaxed),
+            revoked: self.revoked.load(Relaxed),
+            rings: self.rings.load(Relaxed),
+        }
     }
 
     /// Connections open now.

@@ -107,6 +107,7 @@ fn what_decides_has_no_clock_and_no_tokio() {
 fn frames_are_routed_and_counted_without_a_socket_or_a_clock() {
     let pure = [
         "backlog.rs",
+        "counters.rs",
         "frame.rs",
         "frugal.rs",
         "guard.rs",

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::conn::Scheduling;
 use crate::conn::offer::{MOST, Offer};
 use crate::id::PeerId;
+use crate::scheduling::Scheduling;
 
 /// How long a worker may leave an offer unclaimed while another is idle.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(4);

@@ -17,11 +17,12 @@ use nix::sys::signal::SigSet;
 use crate::conn::bell::Bell;
 use crate::conn::dispatch::{Accepted, Dispatch, Loads, Placed};
 use crate::conn::exhaustion;
+use crate::conn::listen;
 use crate::conn::offer::Fate;
 use crate::conn::passing::{self, Heard, ToPrimary, ToWorker};
 use crate::conn::socket::{self, ListeningSocket, Trouble};
-use crate::conn::{Scheduling, listen};
 use crate::id::PeerId;
+use crate::scheduling::Scheduling;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 

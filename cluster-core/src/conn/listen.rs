@@ -13,7 +13,6 @@ use socket2::SockRef;
 
 use crate::addr::Addr;
 use crate::birth::arrival;
-use crate::conn::Scheduling;
 use crate::conn::backlog::{self, Backlog, Cut};
 use crate::conn::inherit::{self, Inherited};
 use crate::conn::socket::ListeningSocket;
@@ -21,7 +20,10 @@ use crate::conn::socket_file::{self, SocketFile};
 use crate::conn::tcp::{self, Reach};
 use crate::conn::uds::Uds;
 use crate::error::StartError;
+use crate::event::ListenerStatus;
 use crate::ipc::control::SocketName;
+use crate::scheduling::Scheduling;
+use crate::sys::accept_queue::accept_queue;
 
 /// What one line of `main` asks for. Displayed, it is what its identity is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +97,19 @@ pub(crate) struct ClusterSocket {
     backlog: Option<Backlog>,
     /// None where it came from a primary, which alone has to say it.
     pub(crate) place: Option<Place>,
+}
+
+impl ClusterSocket {
+    /// How it stands.
+    pub(crate) fn status(&self) -> ListenerStatus {
+        let queue = accept_queue(self.listener.as_fd());
+        ListenerStatus {
+            address: self.place.as_ref().map_or_else(|| self.name.written.clone(), Place::to_string),
+            scheduling: self.name.scheduling,
+            queued: queue.map(|queue| queue.waiting),
+            backlog: queue.map(|queue| queue.limit),
+        }
+    }
 }
 
 /// The identity of what one `bind` made.

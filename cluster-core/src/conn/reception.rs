@@ -3,7 +3,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::conn::Scheduling;
 use crate::conn::acceptor::Acceptor;
 use crate::conn::bell::Bell;
 use crate::conn::doorbell::Door;
@@ -15,6 +14,7 @@ use crate::conn::rota::Rota;
 use crate::conn::source::Source;
 use crate::conn::turns::Turns;
 use crate::id::Slot;
+use crate::scheduling::Scheduling;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::worker::Worker;

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::Scheduling;
 pub(crate) use crate::command::Command;
 use crate::error::CommandError;
-use crate::event::{Event, Status};
-use crate::id::PeerId;
+use crate::event::{ConnectionCounts, Event, ListenerStatus, Status};
+use crate::id::{PeerId, WorkerId};
 use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 5;
+pub(crate) const PROTOCOL: u32 = 6;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -131,6 +131,13 @@ pub(crate) enum ToDirector {
         total: u32,
     },
     Event(Event),
+    /// What some workers have counted.
+    Counts(Vec<(WorkerId, ConnectionCounts)>),
+    /// How a listener stands, by its number.
+    Listener {
+        number: u16,
+        listener: ListenerStatus,
+    },
     /// The answer to a command: it has happened, or why not.
     Reply {
         id: u64,

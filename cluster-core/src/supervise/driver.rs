@@ -1,5 +1,6 @@
 //! The driver: hears processes, signals and time, asks the pool what to do, and does it.
 mod births;
+mod counters;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -13,14 +14,16 @@ use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
 use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
-use crate::conn::{Handoff, Scheduling, Watch};
+use crate::conn::{Handoff, Watch};
 use crate::error::{Error, StartError};
 use crate::event::{Event, Next};
 use crate::id::{PeerId, Seat};
 use crate::ipc::control::ToDirector;
+use crate::ipc::counters::Told;
 use crate::ipc::exchange::{Exchange, Word};
 use crate::ipc::notice::Undelivered;
 use crate::ipc::picture;
+use crate::scheduling::Scheduling;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::input::{Action, Input, Policy, Verdict};
@@ -88,6 +91,10 @@ struct Driver {
     announcer: Announcer,
     /// Events that the director had no room for.
     untold_events: u64,
+    /// What the director knows of what is counted.
+    told: Told,
+    /// When to tell it what has changed.
+    counters_due: Instant,
     notes: mpsc::Sender<Note>,
     quiet: bool,
     listening: bool,
@@ -141,6 +148,10 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             }
             () = until(orphans_due) => {
                 orphans_due = driver.reap_orphans();
+                None
+            }
+            () = until(driver.counters_due()) => {
+                driver.tell_counters();
                 None
             }
         };
@@ -237,6 +248,8 @@ impl Driver {
             orphans: Orphans::new(),
             announcer: Announcer::from_environment(),
             untold_events: 0,
+            told: Told::default(),
+            counters_due: Instant::now(),
             notes,
             quiet: plan.settings.quiet,
             listening: false,
@@ -448,10 +461,15 @@ impl Driver {
     }
 
     /// Tells the director how things stand.
-    fn tell_picture(&self) {
+    fn tell_picture(&mut self) {
+        self.told = Told::default();
+        // BEFORE the picture: with that the director's program begins, and sees where the cluster listens.
+        self.tell_listeners();
         for word in picture::words(self.pool.status()) {
             self.exchange.tell_director(&word);
         }
+        // AFTER it: counts of workers that it does not know are passed over.
+        self.tell_counters();
     }
 
     /// All have ended: the fork server goes too, and nothing of ours is left.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use self::commands::Commands;
 use self::place::{Holder, Places};
 use self::stopping::Course;
-use crate::event::{Event, Status, WorkerStatus};
+use crate::event::{ConnectionCounts, Event, Status, WorkerStatus};
 use crate::id::{PeerId, Seat, WorkerId};
 use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::member::{Killed, LastWord, Member, Phase};
@@ -112,9 +112,13 @@ impl Pool {
             workers: workers
                 .filter_map(|(id, member)| {
                     let Seat::Slot(slot) = member.seat else { return None };
-                    Some(WorkerStatus { id, slot, pid: member.pid, generation, state: member.state() })
+                    let (pid, state) = (member.pid, member.state());
+                    // What it counts is in its page, which the pool does not see.
+                    let connections = ConnectionCounts::default();
+                    Some(WorkerStatus { id, slot, pid, generation, state, connections })
                 })
                 .collect(),
+            listeners: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@
 //! - `SOCK_SEQPACKET` unix sockets with `SCM_RIGHTS` and `SCM_CREDENTIALS`.
 #![allow(unsafe_code)]
 
+pub(crate) mod accept_queue;
 pub(crate) mod alarm;
 pub(crate) mod ancillary;
 pub(crate) mod channel;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use std::{env, fs, io, thread};
 
 use cluster_core::{
-    Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, Error, Inherited, Ready, Restart, Uds,
-    Worker,
+    Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, ConnectionCounts, Error, Inherited,
+    ListenerStatus, Ready, Restart, Scheduling, Uds, Worker,
 };
 use rand::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -140,6 +140,12 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if knobs.has("quiet") {
         builder = builder.quiet();
     }
+    builder = match knobs.value("scheduling") {
+        None => builder,
+        Some("round-robin") => builder.scheduling(Scheduling::RoundRobin),
+        Some("least") => builder.scheduling(Scheduling::LeastConnections),
+        Some(_) => builder.scheduling(Scheduling::Shared),
+    };
     if knobs.has("director") {
         let knobs = knobs.clone();
         builder = builder.primary(move |cluster| direct(cluster, knobs));
@@ -250,8 +256,33 @@ async fn direct(cluster: ClusterHandle, knobs: Knobs) {
     if knobs.has("director-blocks") {
         thread::sleep(Duration::from_secs(600));
     }
+    if let Some(addr) = knobs.value("status-at") {
+        let listener = tokio::net::TcpListener::bind(addr).await.expect("a free address");
+        eprintln!("director: status at {}", listener.local_addr().expect("it is bound"));
+        let cluster = cluster.clone();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let _ = client.write_all(counters(&cluster).as_bytes()).await;
+            }
+        });
+    }
     cluster.stopping().await;
     eprintln!("director: told to stop");
+}
+
+/// All counters, a line for each worker and each listener.
+fn counters(cluster: &ClusterHandle) -> String {
+    let status = cluster.status();
+    let workers = status.workers.iter().map(|worker| {
+        let ConnectionCounts { open, total, offered, claimed, revoked, rings, .. } = worker.connections;
+        format!("worker {} {open} {total} {offered} {claimed} {revoked} {rings}\n", worker.id)
+    });
+    let listeners = status.listeners.iter().map(|listener| {
+        let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+        let ListenerStatus { address, scheduling, queued, backlog, .. } = listener;
+        format!("listener {address} {scheduling:?} {} {}\n", number(*queued), number(*backlog))
+    });
+    workers.chain(listeners).collect()
 }
 
 async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
