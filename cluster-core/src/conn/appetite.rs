@@ -37,11 +37,6 @@ impl Appetite {
         self.taken = 0;
     }
 
-    /// How many to ask for at once.
-    pub(crate) fn mouthful(&self) -> usize {
-        if self.is_saturated() { MOUTHFUL as usize } else { 1 }
-    }
-
     /// Whether to take the next one without going back into the wait set.
     pub(crate) fn is_saturated(&self) -> bool {
         self.pressure >= SATURATED

@@ -16,7 +16,6 @@ use crate::conn::socket::ListeningSocket;
 use crate::sys::reactor::Reactor;
 
 /// Whether the runtime waits itself, and how.
-#[derive(Default)]
 pub(crate) struct Direct {
     pace: Pace,
     reactor: Found,
@@ -26,9 +25,7 @@ pub(crate) struct Direct {
     has_taken: bool,
 }
 
-#[derive(Default)]
 enum Found {
-    #[default]
     NotSought,
     There(Reactor<Arc<ListeningSocket>>),
     /// This runtime cannot: the doorbell does it all.
@@ -47,6 +44,10 @@ pub(crate) enum Passage {
 }
 
 impl Direct {
+    pub(crate) fn new() -> Self {
+        Self { pace: Pace::of_worker(), reactor: Found::NotSought, calm: None, has_taken: false }
+    }
+
     /// Whether connections come fast.
     pub(crate) fn is_fast(&self) -> bool {
         self.pace.is_fast()

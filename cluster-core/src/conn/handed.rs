@@ -3,21 +3,27 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use crate::conn::connection::Connection;
 use crate::conn::doorbell::Answer;
 use crate::conn::intake::Intake;
+use crate::conn::pace::Pace;
 use crate::conn::queue::Look;
 use crate::conn::socket::{self, Incoming, ListeningSocket, Trouble};
 use crate::ipc::control::Queue;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 
+/// So many are claimed at once while connections come fast.
+const SEVERAL: usize = 8;
+
 /// What comes to one acceptor.
 pub(crate) struct Handed {
     intake: Arc<Intake>,
     desk: usize,
     page: Arc<Mapped<Page>>,
+    pace: Pace,
     /// Where its connections come from: at the end, when the primary accepts no more, the worker does.
     listeners: Vec<Arc<ListeningSocket>>,
 }
@@ -31,18 +37,23 @@ impl Handed {
         numbers: Vec<u16>,
     ) -> Self {
         let desk = intake.sit(numbers);
-        Self { intake, desk, page, listeners }
+        Self { intake, desk, page, pace: Pace::of_worker(), listeners }
     }
 
-    /// Claims up to `most` offers, unless a connection has arrived.
-    pub(crate) fn wait(&self, most: usize, waker: &Waker) -> Answer {
+    /// Claims an offer, unless a connection has arrived; while they come fast, several. One that is claimed is nobody
+    /// else's, should this loop be blocked in the next moment.
+    pub(crate) fn wait(&mut self, waker: &Waker) -> Answer {
+        let most = if self.pace.look(Instant::now()) { SEVERAL } else { 1 };
         if self.intake.wait(self.desk, most, waker) { Answer::Rung } else { Answer::Wait }
     }
 
     pub(crate) fn look(&mut self) -> Look {
         while let Some(fd) = self.intake.take(self.desk) {
             match self.connection(fd) {
-                Ok(connection) => return Look::Taken(connection),
+                Ok(connection) => {
+                    self.pace.took(Instant::now());
+                    return Look::Taken(connection);
+                }
                 // Its client has reset it meanwhile.
                 Err(_) => self.page.connection_closed(),
             }

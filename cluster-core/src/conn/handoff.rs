@@ -19,6 +19,7 @@ use crate::conn::dispatch::{Accepted, Dispatch, Loads, Placed};
 use crate::conn::exhaustion;
 use crate::conn::listen;
 use crate::conn::offer::Fate;
+use crate::conn::pace::Pace;
 use crate::conn::passing::{self, Heard, ToPrimary, ToWorker};
 use crate::conn::socket::{self, ListeningSocket, Trouble};
 use crate::id::PeerId;
@@ -28,6 +29,8 @@ use crate::sys::page::Mapped;
 
 /// Connections accepted in a row, before workers are heard again.
 const MOUTHFUL: usize = 64;
+/// How long it waits between two turns while connections come fast.
+const BREATH: Duration = Duration::from_micros(300);
 /// Events taken at once.
 const EVENTS: usize = 64;
 /// When it tries again to send what the kernel would not take.
@@ -84,6 +87,7 @@ struct Desk {
     guests: BTreeMap<PeerId, Guest>,
     dispatch: Dispatch<OwnedFd>,
     numbers: u64,
+    pace: Pace,
     closed: bool,
     /// Out of descriptors until then.
     pause: Option<Instant>,
@@ -125,6 +129,7 @@ impl Handoff {
             guests: BTreeMap::new(),
             dispatch: Dispatch::new(schedulings),
             numbers: 0,
+            pace: Pace::of_primary(),
             closed: false,
             pause: None,
             retry: None,
@@ -167,9 +172,16 @@ impl Handoff {
 impl Desk {
     fn run(mut self) {
         let _ = SigSet::all().thread_block();
+        // Or a breath takes as long again (prctl(2), PR_SET_TIMERSLACK).
+        let _ = nix::sys::prctl::set_timerslack(1);
         let mut events = [EpollEvent::empty(); EVENTS];
         loop {
             self.mind_listeners();
+            if self.pace.look(Instant::now()) {
+                // What comes meanwhile is dealt with together: each turn wakes other processes, which costs more than
+                // all that is done for a connection.
+                thread::sleep(BREATH);
+            }
             match self.set.wait(&mut events, self.timeout()) {
                 Ok(count) => events[..count].iter().for_each(|event| self.hear(event.data())),
                 Err(Errno::EINTR) => {}
@@ -251,7 +263,10 @@ impl Desk {
                 return;
             }
             match socket::accept(self.hosts[at].socket.as_fd()) {
-                Ok(incoming) => self.dispatch.add(Accepted { connection: incoming.fd, listener }),
+                Ok(incoming) => {
+                    self.pace.took(now);
+                    self.dispatch.add(Accepted { connection: incoming.fd, listener });
+                }
                 Err(err) => match Trouble::from(err) {
                     Trouble::OneConnection => {}
                     Trouble::Empty => return,

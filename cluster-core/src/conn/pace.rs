@@ -1,19 +1,22 @@
-//! How fast connections come to a worker. Decides only.
+//! How fast connections come. Decides only.
 //!
 //! The doorbell shares out bursts exactly and keeps nobody waiting behind a loop that is blocked, and costs each
 //! connection a turn of a thread. Where connections come fast, one after the other, that is not needed: whoever looks
-//! into the queue next, soon, finds what another was woken for in vain.
+//! into the queue next, soon, finds what another was woken for in vain. And where they come faster than that, those that
+//! are handed out are handed out several at a time.
 use std::time::{Duration, Instant};
 
-/// So many connections in so much time are fast: more than anybody's share of a burst.
-const MANY: u32 = 48;
-const WINDOW: Duration = Duration::from_millis(48);
+/// So many connections in so much time are fast for a worker: more than anybody's share of a burst.
+const WORKER: (u32, Duration) = (48, Duration::from_millis(48));
+/// And for the primary, which hands them out to all.
+const PRIMARY: (u32, Duration) = (100, Duration::from_millis(12));
 /// Fast no more when none has come for so long. What was missed in between waits no longer than that.
 pub(crate) const CALM: Duration = Duration::from_millis(3);
 
-/// The pace at which one acceptor takes connections.
-#[derive(Debug, Default)]
+/// The pace at which connections are taken.
+#[derive(Debug)]
 pub(crate) struct Pace {
+    fast: (u32, Duration),
     since: Option<Instant>,
     taken: u32,
     last: Option<Instant>,
@@ -21,14 +24,28 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// That of a worker.
+    pub(crate) fn of_worker() -> Self {
+        Self::of(WORKER)
+    }
+
+    /// That of all workers together.
+    pub(crate) fn of_primary() -> Self {
+        Self::of(PRIMARY)
+    }
+
+    fn of(fast: (u32, Duration)) -> Self {
+        Self { fast, since: None, taken: 0, last: None, is_fast: false }
+    }
+
     /// A connection was taken.
     pub(crate) fn took(&mut self, now: Instant) {
         self.last = Some(now);
         match self.since {
-            Some(since) if now.saturating_duration_since(since) <= WINDOW => self.taken += 1,
+            Some(since) if now.saturating_duration_since(since) <= self.fast.1 => self.taken += 1,
             Some(_) | None => (self.since, self.taken) = (Some(now), 1),
         }
-        self.is_fast |= self.taken >= MANY;
+        self.is_fast |= self.taken >= self.fast.0;
     }
 
     /// Whether they come fast.
@@ -51,7 +68,7 @@ impl Pace {
 
     /// As if they came slowly.
     pub(crate) fn slow_down(&mut self) {
-        *self = Self::default();
+        *self = Self::of(self.fast);
     }
 }
 
@@ -61,7 +78,7 @@ mod tests {
 
     /// Connections that come every so often.
     fn after(count: u32, every: Duration) -> (Pace, Instant) {
-        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let (mut pace, mut now) = (Pace::of_worker(), Instant::now());
         for _ in 0..count {
             now += every;
             pace.took(now);

@@ -53,7 +53,7 @@ impl Queue {
         listeners: Vec<Arc<ListeningSocket>>,
     ) -> Self {
         let chair = Some(Door::sit(door, listeners.clone()));
-        Self { page, turns, chair, direct: Direct::default(), listeners, first: 0 }
+        Self { page, turns, chair, direct: Direct::new(), listeners, first: 0 }
     }
 
     /// Waits to be woken, unless somebody has rung.
