@@ -21,3 +21,7 @@ mod node {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/listeners.md")]
 mod listeners {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/scheduling.md")]
+mod scheduling {}

@@ -140,12 +140,9 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if knobs.has("quiet") {
         builder = builder.quiet();
     }
-    builder = match knobs.value("scheduling") {
-        None => builder,
-        Some("round-robin") => builder.scheduling(Scheduling::RoundRobin),
-        Some("least") => builder.scheduling(Scheduling::LeastConnections),
-        Some(_) => builder.scheduling(Scheduling::Shared),
-    };
+    if let Some(rule) = knobs.value("scheduling") {
+        builder = builder.scheduling(scheduling(rule));
+    }
     if knobs.has("director") {
         let knobs = knobs.clone();
         builder = builder.primary(move |cluster| direct(cluster, knobs));
@@ -185,7 +182,22 @@ fn listen(mut builder: Builder, addr: &str, knobs: &Knobs) -> Result<Builder, Er
     if knobs.has("second") {
         builder = builder.bind("second", addr);
     }
+    if let Some(rule) = knobs.value("second-by") {
+        builder = builder.bind("second", addr).listener_scheduling("second", scheduling(rule));
+    }
+    if let Some(listener) = knobs.value("rule-for") {
+        builder = builder.listener_scheduling(listener, Scheduling::RoundRobin);
+    }
     Ok(bind(builder, addr, knobs))
+}
+
+fn scheduling(rule: &str) -> Scheduling {
+    match rule {
+        "shared" => Scheduling::Shared,
+        "round-robin" => Scheduling::RoundRobin,
+        "least" => Scheduling::LeastConnections,
+        _ => panic!("what is {rule}?"),
+    }
 }
 
 fn bind(builder: Builder, addr: &str, knobs: &Knobs) -> Builder {
@@ -311,7 +323,16 @@ async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
         appears(path).await;
         worker.ready();
     }
-    let mut acceptor = worker.acceptor("line")?;
+    let line = take(worker.clone(), "line", knobs.clone());
+    if knobs.value("second-by").is_some() {
+        futures::future::try_join(line, take(worker, "second", knobs)).await.map(|_| ())
+    } else {
+        line.await
+    }
+}
+
+async fn take(worker: Worker, listener: &str, knobs: Knobs) -> Result<(), BoxError> {
+    let mut acceptor = worker.acceptor(listener)?;
     while let Some(connection) = acceptor.accept().await {
         let (current, knobs) = (worker.clone(), knobs.clone());
         worker.spawn(async move {
