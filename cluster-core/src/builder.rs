@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use crate::addr::Addr;
 use crate::cluster::Ready;
-use crate::config::{Restart, Runtime, Settings, bounded};
+use crate::config::{HangLimit, Restart, Runtime, Settings, bounded};
 use crate::conn::listen::{self, BindKey, Wanted};
 use crate::conn::{Inherited, Reach, Uds};
 use crate::director::PrimarySide;
@@ -178,6 +178,33 @@ impl Builder {
     /// ```
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = bounded(timeout);
+        self
+    }
+
+    /// How long the runtime of a worker, or of the director, may stand still before its process is killed and
+    /// replaced (default 30 s; `None`: for ever). Less than 100 ms counts as 100 ms.
+    ///
+    /// A runtime stands still while code on it loops or blocks without an `.await` that yields; a handler that waits,
+    /// however long, is no trouble. One with several threads turns for as long as any of them turns it (which a thread
+    /// that blocks bare of `block_in_place` may prevent: Tokio lets one wait for sockets and timers on behalf of all).
+    /// With `.await` it is the runtime of `main`. After 1 s and 5 s there is a warning
+    /// ([`Event::WorkerStalled`](crate::Event::WorkerStalled),
+    /// [`DirectorStalled`](crate::Event::DirectorStalled)); at the limit the process ends with
+    /// [`ExitReason::Hung`](crate::ExitReason::Hung), which counts as a crash.
+    ///
+    /// It is asked of processes that are ready and do not drain: a boot and a drain have their own limits. A process
+    /// that is stopped (SIGSTOP), traced (a debugger) or writes a core dump is left alone, and so are all when the
+    /// primary itself did not run, or the machine was suspended: they begin anew.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::Cluster;
+    /// use std::time::Duration;
+    /// Cluster::builder().hang_timeout(Duration::from_secs(10));
+    /// Cluster::builder().hang_timeout(None);
+    /// ```
+    pub fn hang_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.hang = timeout.into().map(HangLimit::of);
         self
     }
 

@@ -51,7 +51,8 @@ impl Runtime {
         Self(Flavor::MultiThread(threads.max(1)))
     }
 
-    /// The runtime that `build` makes in each worker. An error or panic fails the worker's boot.
+    /// The runtime that `build` makes in each worker. An error or panic fails the worker's boot. It needs Tokio's
+    /// I/O and timers (`enable_all()`): without timers it has no heartbeat, and counts as hung.
     ///
     /// # Example
     /// ```
@@ -184,6 +185,43 @@ pub(crate) fn bounded(time: Duration) -> Duration {
     time.min(LONGEST)
 }
 
+/// How long a runtime may stand still before its process counts as hung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HangLimit(Duration);
+
+impl HangLimit {
+    /// A machine that is busy with other things keeps a process waiting for longer than that.
+    const SHORTEST: Duration = Duration::from_millis(100);
+    /// Each beat wakes a process: eight of them that beat twice a second cost more than 0.1 % of a core.
+    const RAREST_BEAT: Duration = Duration::from_secs(1);
+    /// How late a look may come. Less than any silence that is told: a gap alone is no news.
+    const LATE: Duration = Duration::from_millis(500);
+
+    pub(crate) fn of(limit: Duration) -> Self {
+        Self(bounded(limit).max(Self::SHORTEST))
+    }
+
+    pub(crate) fn limit(self) -> Duration {
+        self.0
+    }
+
+    /// How often a heart beats, and how often the primary looks at all of them.
+    pub(crate) fn beat_every(self) -> Duration {
+        (self.0 / 8).min(Self::RAREST_BEAT)
+    }
+
+    /// A primary that has not looked for longer than that did not run itself.
+    pub(crate) fn longest_gap(self) -> Duration {
+        (self.0 / 2).min(self.beat_every() + Self::LATE)
+    }
+}
+
+impl Default for HangLimit {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
 /// What the builder collects besides the listeners and the program.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -193,6 +231,8 @@ pub(crate) struct Settings {
     pub(crate) restart: Restart,
     pub(crate) boot_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    /// None: nobody looks whether a runtime turns.
+    pub(crate) hang: Option<HangLimit>,
     pub(crate) lame_duck: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) quiet: bool,
@@ -209,6 +249,7 @@ impl Default for Settings {
             restart: Restart::default(),
             boot_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(25),
+            hang: Some(HangLimit::default()),
             lame_duck: Duration::from_secs(1),
             wait_for_ready: false,
             quiet: false,

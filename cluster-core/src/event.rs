@@ -23,7 +23,8 @@ use crate::id::{Slot, WorkerId};
 /// Events of one worker come in this order, each at most once: [`WorkerStarted`](Event::WorkerStarted),
 /// [`WorkerOnline`](Event::WorkerOnline), [`WorkerReady`](Event::WorkerReady),
 /// [`WorkerDraining`](Event::WorkerDraining), [`WorkerExited`](Event::WorkerExited). Any but the last may be
-/// missing, and after the last comes none.
+/// missing, and after the last comes none. While a worker is ready and does not drain there may be any number of
+/// [`WorkerStalled`](Event::WorkerStalled).
 ///
 /// # Example
 /// ```
@@ -103,6 +104,21 @@ pub enum Event {
         /// How many there are.
         workers: u16,
     },
+    /// The runtime of a worker stands still: something on it loops or blocks. Told once after a second and once
+    /// after five, of each such time, where [`hang_timeout`](crate::Builder::hang_timeout) is further away.
+    #[non_exhaustive]
+    WorkerStalled {
+        /// Its number.
+        worker: WorkerId,
+        /// Its place.
+        slot: Slot,
+        /// Its process id.
+        pid: u32,
+        /// For how long at least.
+        silent: Duration,
+        /// After how long it is killed.
+        limit: Duration,
+    },
     /// A worker takes nothing new, finishes what is open and leaves; Node's `disconnect`.
     #[non_exhaustive]
     WorkerDraining {
@@ -122,6 +138,16 @@ pub enum Event {
     DirectorReady {
         /// Its process id.
         pid: u32,
+    },
+    /// The runtime of the director stands still; as [`WorkerStalled`](Event::WorkerStalled). Workers serve on.
+    #[non_exhaustive]
+    DirectorStalled {
+        /// Its process id.
+        pid: u32,
+        /// For how long at least.
+        silent: Duration,
+        /// After how long it is killed.
+        limit: Duration,
     },
     /// The director has ended. Workers serve on.
     #[non_exhaustive]
@@ -239,6 +265,7 @@ impl Event {
             Event::WorkerStarted { worker, .. }
             | Event::WorkerOnline { worker, .. }
             | Event::WorkerReady { worker, .. }
+            | Event::WorkerStalled { worker, .. }
             | Event::WorkerDraining { worker, .. } => Some(*worker),
             Event::WorkerExited(exit) => Some(exit.worker),
             Event::Undelivered { from, .. } => *from,
@@ -248,6 +275,7 @@ impl Event {
             | Event::Listening { .. }
             | Event::AllReady { .. }
             | Event::DirectorReady { .. }
+            | Event::DirectorStalled { .. }
             | Event::DirectorExited { .. }
             | Event::ForkServerReady { .. }
             | Event::ForkServerLost { .. }

@@ -98,6 +98,8 @@ mod conn;
 #[cfg(target_os = "linux")]
 mod director;
 #[cfg(target_os = "linux")]
+mod heartbeat;
+#[cfg(target_os = "linux")]
 mod ipc;
 #[cfg(target_os = "linux")]
 mod life;

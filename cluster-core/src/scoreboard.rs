@@ -9,6 +9,7 @@ use crate::tail::Tail;
 /// The page. All access is relaxed: each number stands for itself.
 #[repr(C)]
 pub(crate) struct Page {
+    beats: AtomicU64,
     connections_open: AtomicU64,
     connections_total: AtomicU64,
     rings: AtomicU64,
@@ -20,6 +21,16 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// The runtime has turned.
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Relaxed);
+    }
+
+    /// How often the runtime has said that it turns.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Relaxed)
+    }
+
     /// A connection was accepted.
     pub(crate) fn connection_opened(&self) {
         self.connections_open.fetch_add(1, Relaxed);

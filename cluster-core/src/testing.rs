@@ -46,6 +46,7 @@ pub fn worker() -> Worker {
         lame_duck: Duration::ZERO,
         wait_for_ready: false,
         listeners: Vec::new(),
+        heart: None,
         reception: None,
         control: None,
         endpoint: Endpoint::fake(PeerId::Worker(WorkerId(1)), TaskTracker::new()),

@@ -19,6 +19,7 @@ use crate::birth::newborn::error_of;
 use crate::conn::listen::BindKey;
 use crate::conn::{Acceptor, Reception};
 use crate::error::{AcceptError, BoxError};
+use crate::heartbeat::Heart;
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
@@ -59,6 +60,8 @@ struct Inner {
     tasks: TaskTracker,
     endpoint: Endpoint,
     listeners: Vec<(String, BindKey)>,
+    /// None where nobody looks whether it beats.
+    heart: Option<Heart>,
     /// None in a fake.
     reception: Option<Reception>,
     /// None in a fake.
@@ -75,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) lame_duck: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) listeners: Vec<(String, BindKey)>,
+    pub(crate) heart: Option<Heart>,
     pub(crate) reception: Option<Reception>,
     pub(crate) control: Option<OwnedFd>,
     pub(crate) endpoint: Endpoint,
@@ -133,6 +137,7 @@ impl Worker {
                 tasks: parts.endpoint.inbox().tasks().clone(),
                 endpoint: parts.endpoint,
                 listeners: parts.listeners,
+                heart: parts.heart,
                 reception: parts.reception,
                 control: parts.control,
             }),
@@ -337,39 +342,47 @@ impl Worker {
         Draining::of(self.inner.lame_duck_over.clone())
     }
 
-    /// For adapters that bring their own runtime: passes the sentinel's word on to the application. Spawn
-    /// it on the runtime that serves.
+    /// For adapters that bring their own runtime: passes the sentinel's word on to the application, and beats. Spawn
+    /// it on the runtime that serves. It ends with that.
     #[doc(hidden)]
     pub fn attend(&self) -> impl Future<Output = ()> + Send + 'static {
         let worker = self.clone();
         async move {
-            let leaves = worker.clone();
-            if let Err(err) = worker.inner.endpoint.start(move || leaves.retire()) {
-                crate::event::warn(&format!("worker {} cannot take part in messages: {err}", worker.id()));
-                worker.inner.endpoint.abandon();
-            }
-            let life = &worker.inner.life;
-            let heard = match readiness::watch(life.for_runtime.clone()) {
-                Ok(bell) => bell.readable().await.map(drop),
-                Err(err) => Err(err),
-            };
-            if let Err(err) = heard {
-                crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", worker.id()));
-            }
-            worker.inner.draining.cancel();
-            let endpoint = worker.inner.endpoint.clone();
-            if worker.inner.life.is_orphaned() {
-                // Its message socket may be open: nobody is there who would answer.
-                endpoint.abandon();
-            }
-            // A program that reads a stream to its end would otherwise never come to its own.
-            tokio::spawn(async move {
-                endpoint.catch_up().await;
-                endpoint.inbox().close_streams();
+            // In one task: where an adapter serves on one thread of a runtime with several, that one shall beat.
+            tokio::join!(worker.hear_sentinel(), async {
+                if let Some(heart) = &worker.inner.heart {
+                    heart.beat().await;
+                }
             });
-            tokio::time::sleep(worker.inner.lame_duck).await;
-            worker.inner.lame_duck_over.cancel();
         }
+    }
+
+    async fn hear_sentinel(&self) {
+        let leaves = self.clone();
+        if let Err(err) = self.inner.endpoint.start(move || leaves.retire()) {
+            crate::event::warn(&format!("worker {} cannot take part in messages: {err}", self.id()));
+            self.inner.endpoint.abandon();
+        }
+        let heard = match readiness::watch(self.inner.life.for_runtime.clone()) {
+            Ok(bell) => bell.readable().await.map(drop),
+            Err(err) => Err(err),
+        };
+        if let Err(err) = heard {
+            crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", self.id()));
+        }
+        self.inner.draining.cancel();
+        let endpoint = self.inner.endpoint.clone();
+        if self.inner.life.is_orphaned() {
+            // Its message socket may be open: nobody is there who would answer.
+            endpoint.abandon();
+        }
+        // A program that reads a stream to its end would otherwise never come to its own.
+        tokio::spawn(async move {
+            endpoint.catch_up().await;
+            endpoint.inbox().close_streams();
+        });
+        tokio::time::sleep(self.inner.lame_duck).await;
+        self.inner.lame_duck_over.cancel();
     }
 
     /// The lame duck ends early: nothing is open that it could serve.

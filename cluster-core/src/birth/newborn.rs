@@ -17,6 +17,7 @@ use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
 use crate::conn::{Means, Reception, listen};
 use crate::error::{BoxError, StartError};
+use crate::heartbeat::Heart;
 use crate::id::{PeerId, Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
@@ -184,6 +185,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         // A director has no connections to be ready for: it says so itself.
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
+        heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit)),
         reception: Some(Reception::new(sockets, means)),
         control: Some(ours),
         endpoint,

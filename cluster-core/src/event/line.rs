@@ -1,5 +1,6 @@
 //! Events as lines for a log.
 use std::fmt;
+use std::time::Duration;
 
 use crate::event::exit::{Obituary, When};
 use crate::event::print::{inform, warn};
@@ -11,6 +12,8 @@ impl Event {
             Event::WorkerExited(exit) => !exit.is_planned(),
             Event::DirectorExited { reason, .. } => *reason != ExitReason::Stopped,
             Event::OomGroup
+            | Event::WorkerStalled { .. }
+            | Event::DirectorStalled { .. }
             | Event::BacklogCut { .. }
             | Event::ForkServerLost { .. }
             | Event::GivingUp { .. }
@@ -66,11 +69,19 @@ impl fmt::Display for Event {
             }
             Event::AllReady { workers: 1 } => f.write_str("the worker is ready"),
             Event::AllReady { workers } => write!(f, "all {workers} workers are ready"),
+            Event::WorkerStalled { worker, slot, pid, silent, limit } => {
+                let stall = Stall { silent: *silent, limit: *limit };
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) {stall}")
+            }
             Event::WorkerDraining { worker, slot, pid, why } => {
                 write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}")
             }
             Event::WorkerExited(exit) => exit.fmt(f),
             Event::DirectorReady { pid } => write!(f, "the director (pid {pid}) is ready"),
+            Event::DirectorStalled { pid, silent, limit } => {
+                let stall = Stall { silent: *silent, limit: *limit };
+                write!(f, "the director (pid {pid}) {stall}")
+            }
             Event::DirectorExited { pid, reason, status, uptime, last_stderr, next } => {
                 let obituary =
                     Obituary { reason, status: *status, uptime: *uptime, last_stderr, next: *next };
@@ -103,6 +114,23 @@ impl fmt::Display for Event {
             Event::GivingUp { why } => write!(f, "giving up: {why}"),
             Event::Stopped => f.write_str("stopped"),
         }
+    }
+}
+
+/// What is said of a process whose runtime stands still, after its name.
+struct Stall {
+    silent: Duration,
+    limit: Duration,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { silent, limit } = self;
+        write!(
+            f,
+            "has stood still for {silent:.1?}: something on its runtime loops or blocks; \
+             it is killed after {limit:?} (hang_timeout)"
+        )
     }
 }
 

@@ -142,8 +142,10 @@ impl Status {
             | Event::BacklogCut { .. }
             | Event::Listening { .. }
             | Event::WorkerOnline { .. }
+            | Event::WorkerStalled { .. }
             | Event::AllReady { .. }
             | Event::DirectorReady { .. }
+            | Event::DirectorStalled { .. }
             | Event::DirectorExited { .. }
             | Event::ForkServerReady { .. }
             | Event::ForkServerLost { .. }

@@ -48,6 +48,8 @@ fn line(event: &Event) -> Option<String> {
         | Event::BacklogCut { .. }
         | Event::WorkerStarted { .. }
         | Event::WorkerOnline { .. }
+        | Event::WorkerStalled { .. }
+        | Event::DirectorStalled { .. }
         | Event::Undelivered { .. }
         | Event::EventsLost { .. }
         | Event::StoppingNow

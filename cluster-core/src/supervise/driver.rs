@@ -1,6 +1,7 @@
 //! The driver: hears processes, signals and time, asks the pool what to do, and does it.
 mod births;
 mod counters;
+mod looks;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
-use crate::config::{Settings, Workers};
+use crate::config::{HangLimit, Settings, Workers};
 use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{Handoff, Watch};
@@ -88,6 +89,10 @@ struct Driver {
     places: Vec<String>,
     slots: u16,
     orphans: Orphans,
+    /// None: nobody looks whether runtimes turn.
+    hang: Option<HangLimit>,
+    /// When to look next.
+    look_at: Option<Instant>,
     announcer: Announcer,
     /// Events that the director had no room for.
     untold_events: u64,
@@ -146,6 +151,7 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 news.into_iter().for_each(|note| driver.note(note));
                 if time { Some(Input::Time) } else { driver.untold.pop_front() }
             }
+            () = until(driver.look_at) => Some(driver.look()),
             () = until(orphans_due) => {
                 orphans_due = driver.reap_orphans();
                 None
@@ -213,6 +219,7 @@ impl Driver {
             restart: plan.settings.restart.clone(),
             boot_timeout: plan.settings.boot_timeout,
             drain_timeout: plan.settings.drain_timeout,
+            hang: plan.settings.hang,
             fork_server: matches!(plan.method, Method::Fork(_)),
             seed: fastrand::u64(..),
         };
@@ -246,6 +253,8 @@ impl Driver {
             places: plan.places,
             slots: plan.workers.count,
             orphans: Orphans::new(),
+            hang: plan.settings.hang,
+            look_at: plan.settings.hang.map(|_| Instant::now()),
             announcer: Announcer::from_environment(),
             untold_events: 0,
             told: Told::default(),
@@ -334,6 +343,7 @@ impl Driver {
             Action::Dismiss { peer } => self.with_peer(peer, |held| held.drain(false)),
             Action::Stay { peer } => self.with_peer(peer, Peer::stay),
             Action::Kill { peer } => self.with_peer(peer, Peer::kill),
+            Action::Examine { peer } => self.examine(peer),
             Action::StartForkServer => self.start_fork_server(),
             Action::KillForkServer => {
                 if let Some(breeder) = &self.breeder {

@@ -118,6 +118,9 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if let Some(timeout) = knobs.millis("boot") {
         builder = builder.boot_timeout(timeout);
     }
+    if let Some(hang) = knobs.value("hang") {
+        builder = builder.hang_timeout(if hang == "off" { None } else { knobs.millis("hang") });
+    }
     if knobs.has("for-ever") {
         let restart = Restart::default().delay(Duration::ZERO, Duration::MAX).limit(1_000_000, Duration::MAX);
         builder = builder.drain_timeout(Duration::MAX).boot_timeout(Duration::MAX).restart(restart);
