@@ -8,10 +8,10 @@ use tokio::time::Sleep;
 
 use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
-use crate::conn::doorbell::Answer;
 use crate::conn::exhaustion::{self, PAUSE};
-use crate::conn::queue::{Left, Look};
 use crate::conn::relay::Relay;
+use crate::conn::shared::doorbell::Answer;
+use crate::conn::shared::queue::{Left, Look};
 use crate::conn::source::Source;
 use crate::worker::{Draining, Worker};
 

@@ -2,6 +2,12 @@
 //!
 //! A socket's identity is its address as `main` wrote it plus its n-th occurrence, so that each run of
 //! `main`, in whichever process, means the same socket by the same line.
+mod backlog;
+mod inherit;
+mod socket_file;
+mod tcp;
+mod uds;
+
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -13,17 +19,21 @@ use socket2::SockRef;
 
 use crate::addr::Addr;
 use crate::birth::arrival;
-use crate::conn::backlog::{self, Backlog, Cut};
-use crate::conn::inherit::{self, Inherited};
+use crate::conn::listen::backlog::Backlog;
+use crate::conn::listen::socket_file::SocketFile;
 use crate::conn::socket::ListeningSocket;
-use crate::conn::socket_file::{self, SocketFile};
-use crate::conn::tcp::{self, Reach};
-use crate::conn::uds::Uds;
 use crate::error::StartError;
 use crate::event::ListenerStatus;
 use crate::ipc::control::SocketName;
 use crate::scheduling::Scheduling;
 use crate::sys::accept_queue::accept_queue;
+
+pub use backlog::BACKLOG;
+pub(crate) use backlog::Cut;
+pub use inherit::Inherited;
+pub(crate) use inherit::VARIABLES;
+pub use tcp::Reach;
+pub use uds::Uds;
 
 /// What one line of `main` asks for. Displayed, it is what its identity is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,49 +1,26 @@
-//! Connection path: who serves. The primary owns every listening socket; workers share its accept queue.
+//! Connection path: who serves. The primary owns every listening socket. Workers take connections from a queue that they
+//! share (`shared/`), or the primary accepts and hands them out (`handoff/`).
 mod acceptor;
 mod appetite;
-mod backlog;
-mod bell;
 mod connection;
-mod direct;
-mod dispatch;
-mod doorbell;
 mod exhaustion;
-mod handed;
 mod handoff;
-mod inherit;
-mod intake;
 pub(crate) mod listen;
-mod membership;
-mod offer;
 mod pace;
-mod passing;
-mod queue;
 mod reception;
 mod relay;
-mod rota;
+mod shared;
 mod socket;
-mod socket_file;
 mod source;
 mod stream;
-mod tcp;
-mod turns;
-mod uds;
-mod watch;
 
 pub use acceptor::Acceptor;
-pub use backlog::BACKLOG;
-pub(crate) use backlog::Cut;
-pub(crate) use bell::Bell;
 pub use connection::{Connection, OpenConnection};
-pub(crate) use handoff::Handoff;
-pub use inherit::Inherited;
-pub(crate) use inherit::VARIABLES as INHERITANCE;
-pub(crate) use offer::Offers;
+pub(crate) use handoff::{Handoff, Offers};
+pub use listen::{BACKLOG, Inherited, Reach, Uds};
+pub(crate) use listen::{Cut, VARIABLES as INHERITANCE};
 pub(crate) use reception::{Means, Reception};
-pub(crate) use rota::Rota;
+pub(crate) use shared::{Bell, Rota, Watch};
 pub(crate) use socket::ListeningSocket;
 pub use socket::PeerAddr;
 pub use stream::Stream;
-pub use tcp::Reach;
-pub use uds::Uds;
-pub(crate) use watch::Watch;

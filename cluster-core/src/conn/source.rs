@@ -4,9 +4,9 @@ use std::task::{Context, Poll};
 
 use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
-use crate::conn::doorbell::Answer;
-use crate::conn::handed::Handed;
-use crate::conn::queue::{Left, Look, Queue};
+use crate::conn::handoff::handed::Handed;
+use crate::conn::shared::doorbell::Answer;
+use crate::conn::shared::queue::{Left, Look, Queue};
 
 /// By scheduling: the worker helps itself, or is handed them.
 pub(crate) enum Source {

@@ -16,8 +16,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::SigSet;
 
-use crate::conn::bell::Bell;
-use crate::conn::membership::{Membership, Ring, Rung, Seat, Turn};
+use crate::conn::shared::bell::Bell;
+use crate::conn::shared::membership::{Membership, Ring, Rung, Seat, Turn};
 use crate::conn::socket::ListeningSocket;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;

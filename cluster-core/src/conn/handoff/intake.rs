@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 
 use crate::conn::exhaustion;
-use crate::conn::passing::{Heard, ToPrimary, ToWorker};
+use crate::conn::handoff::passing::{Heard, ToPrimary, ToWorker};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::sys::readiness;

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::conn::connection::Connection;
-use crate::conn::doorbell::Answer;
-use crate::conn::intake::Intake;
+use crate::conn::handoff::intake::Intake;
 use crate::conn::pace::Pace;
-use crate::conn::queue::Look;
+use crate::conn::shared::doorbell::Answer;
+use crate::conn::shared::queue::Look;
 use crate::conn::socket::{self, Incoming, ListeningSocket, Trouble};
 use crate::ipc::control::Queue;
 use crate::scoreboard::Page;

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::conn::connection::Connection;
-use crate::conn::direct::{Direct, Passage};
-use crate::conn::doorbell::{Answer, Chair, Door};
+use crate::conn::shared::direct::{Direct, Passage};
+use crate::conn::shared::doorbell::{Answer, Chair, Door};
+use crate::conn::shared::turns::Turns;
 use crate::conn::socket::{self, ListeningSocket, Trouble};
-use crate::conn::turns::Turns;
 use crate::ipc::control::Queue as Lending;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::conn::offer::{MOST, Offer};
+use crate::conn::handoff::offer::{MOST, Offer};
 use crate::id::PeerId;
 use crate::scheduling::Scheduling;
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addr::{Addr, Families};
-use crate::conn::backlog::Backlog;
+use crate::conn::listen::backlog::Backlog;
 use crate::conn::listen::{Opened, Place};
 use crate::error::StartError;
 

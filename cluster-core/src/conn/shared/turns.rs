@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::conn::rota::{LEAVES_FOR, Part, Rota};
+use crate::conn::shared::rota::{LEAVES_FOR, Part, Rota};
 use crate::id::Slot;
 use crate::sys::alarm::Alarm;
 use crate::sys::page::Mapped;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::conn::bell::Bell;
-use crate::conn::rota::Rota;
+use crate::conn::shared::bell::Bell;
+use crate::conn::shared::rota::Rota;
 use crate::conn::socket::ListeningSocket;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;

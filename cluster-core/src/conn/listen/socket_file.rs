@@ -18,9 +18,9 @@ use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_PATH};
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::conn::backlog::Backlog;
+use crate::conn::listen::backlog::Backlog;
+use crate::conn::listen::uds::Uds;
 use crate::conn::listen::{Opened, Place};
-use crate::conn::uds::Uds;
 use crate::error::StartError;
 
 /// The longest path that fits into an address, less its final zero (unix(7), `sun_path`).

@@ -14,13 +14,13 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::SigSet;
 
-use crate::conn::bell::Bell;
-use crate::conn::dispatch::{Accepted, Dispatch, Loads, Placed};
 use crate::conn::exhaustion;
+use crate::conn::handoff::dispatch::{Accepted, Dispatch, Loads, Placed};
+use crate::conn::handoff::offer::Fate;
+use crate::conn::handoff::passing::{self, Heard, ToPrimary, ToWorker};
 use crate::conn::listen;
-use crate::conn::offer::Fate;
 use crate::conn::pace::Pace;
-use crate::conn::passing::{self, Heard, ToPrimary, ToWorker};
+use crate::conn::shared::Bell;
 use crate::conn::socket::{self, ListeningSocket, Trouble};
 use crate::id::PeerId;
 use crate::scheduling::Scheduling;
