@@ -139,6 +139,30 @@ fn frames_are_routed_and_counted_without_a_socket_or_a_clock() {
 }
 
 #[test]
+fn who_serves_is_decided_without_a_socket_or_a_clock() {
+    let pure = ["appetite.rs", "dispatch.rs", "membership.rs", "offer.rs", "pace.rs", "rota.rs"];
+    let mut files = core_files("conn");
+    files.retain(|(path, _)| path.file_name().is_some_and(|name| pure.iter().any(|pure| name == *pure)));
+    assert_eq!(files.len(), pure.len());
+    never(
+        &files,
+        &["tokio", "Instant::now", "SystemTime", "crate::sys", "std::fs", "std::io", "nix::"],
+        "sockets and time are those of the doorbell, the queue and the desk",
+    );
+}
+
+#[test]
+fn the_shared_queue_and_the_hand_off_do_not_import_each_other() {
+    never(&core_files("conn/shared"), &["conn::handoff"], "workers that help themselves are handed nothing");
+    // `Answer` and `Look` are what both kinds of acceptors give.
+    never(
+        &core_files("conn/handoff"),
+        &["shared::direct", "shared::turns", "shared::Rota", "shared::Watch"],
+        "nor the reverse",
+    );
+}
+
+#[test]
 fn bincode_is_named_in_one_file() {
     let mut all = core_files(".");
     all.retain(|(path, _)| !path.ends_with("ipc/codec.rs"));

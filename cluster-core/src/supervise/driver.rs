@@ -1,7 +1,9 @@
 //! The driver: hears processes, signals and time, asks the pool what to do, and does it.
 mod births;
+mod connections;
 mod counters;
 mod looks;
+mod telling;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -17,14 +19,12 @@ use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{Handoff, Watch};
 use crate::error::{Error, StartError};
-use crate::event::{Event, Next};
-use crate::id::{PeerId, Seat};
+use crate::event::Event;
+use crate::id::PeerId;
 use crate::ipc::control::ToDirector;
 use crate::ipc::counters::Told;
 use crate::ipc::exchange::{Exchange, Word};
 use crate::ipc::notice::Undelivered;
-use crate::ipc::picture;
-use crate::scheduling::Scheduling;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::input::{Action, Input, Policy, Verdict};
@@ -170,13 +170,6 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     }
 }
 
-/// Looks after the queues of which workers help themselves.
-fn watch_over(sockets: &[ClusterSocket]) -> io::Result<Watch> {
-    let shared = sockets.iter().filter(|socket| socket.name.scheduling == Scheduling::Shared);
-    let queues = shared.map(|socket| socket.listener.try_clone()).collect::<io::Result<_>>()?;
-    Watch::new(queues).map_err(io::Error::from)
-}
-
 /// Whether running out of memory ends all processes of our control group at once (cgroup v2,
 /// `memory.oom.group`), the primary among them.
 fn dies_as_a_group() -> bool {
@@ -231,8 +224,8 @@ impl Driver {
             ),
             Method::Exec => None,
         };
-        let watch =
-            watch_over(&plan.sockets).map_err(StartError::system("cannot watch the listening sockets"))?;
+        let watch = connections::watch_over(&plan.sockets)
+            .map_err(StartError::system("cannot watch the listening sockets"))?;
         watch.begin();
         let handoff = Handoff::begin(&plan.sockets)
             .map_err(StartError::system("cannot start to hand out connections"))?;
@@ -366,23 +359,6 @@ impl Driver {
         None
     }
 
-    /// A worker that drains is offered no connection; where all drain, nobody is.
-    fn hand_out_no_more(&mut self, peer: PeerId, close_queue: bool) {
-        match (&self.handoff, close_queue) {
-            (Some(handoff), true) if !std::mem::replace(&mut self.closing, true) => handoff.close(),
-            (Some(handoff), false) => handoff.retire(peer),
-            (Some(_), true) | (None, _) => {}
-        }
-    }
-
-    /// At once: the connections that a process which is gone was woken for, or offered, others take.
-    fn let_go(&self, peer: PeerId, held: &Peer) {
-        self.watch.leave(held.page());
-        if let Some(handoff) = &self.handoff {
-            handoff.leave(peer);
-        }
-    }
-
     fn with_peer(&self, peer: PeerId, act: impl FnOnce(&Peer)) {
         if let Some(held) = self.peers.get(&peer) {
             act(held);
@@ -403,83 +379,6 @@ impl Driver {
                 || breeder.as_ref().is_some_and(|breeder| breeder.pid() == pid)
         };
         self.orphans.reap(Instant::now(), &ours)
-    }
-
-    fn tell(&mut self, event: Event) {
-        let event = match event {
-            Event::Stopping { asked, .. } => {
-                // The pages are the workers': what they say is shown, and not trusted to add up.
-                let open = self.peers.values().map(Peer::connections_open);
-                Event::Stopping { connections: open.fold(0, u64::saturating_add), asked }
-            }
-            event => event,
-        };
-        if let Event::WorkerReady { .. } = event
-            && !std::mem::replace(&mut self.listening, true)
-            && !self.places.is_empty()
-        {
-            self.tell(Event::Listening { at: self.places.clone() });
-        }
-        self.announcer.tell(&event);
-        self.close_seat(&event);
-        self.pass_on(&event);
-        let start_up = match event {
-            // The first workers have one line together.
-            Event::WorkerReady { .. } | Event::DirectorReady { .. } | Event::ForkServerReady { .. } => {
-                !self.all_ready
-            }
-            Event::AllReady { .. } => {
-                self.all_ready = true;
-                false
-            }
-            _ => false,
-        };
-        if !self.quiet && !start_up {
-            event.log();
-        }
-    }
-
-    /// Where nobody comes after a process, nobody waits for its successor.
-    fn close_seat(&self, event: &Event) {
-        let (seat, next) = match event {
-            Event::WorkerExited(exit) => (Seat::Slot(exit.slot), exit.next),
-            Event::DirectorExited { next, .. } => (Seat::Director, *next),
-            _ => return,
-        };
-        match next {
-            Next::NotReplaced | Next::GiveUp => self.exchange.vacate(seat),
-            Next::RestartIn(_) | Next::AlreadyReplaced => {}
-        }
-    }
-
-    /// Tells the director what has happened. One that takes nothing for long is told of the gap, and how things
-    /// stand after it.
-    fn pass_on(&mut self, event: &Event) {
-        if !self.has_director {
-            return;
-        }
-        if self.untold_events > 0 {
-            let gap = Event::EventsLost { count: self.untold_events };
-            if !self.exchange.tell_director(&ToDirector::Event(gap)) {
-                self.untold_events += 1;
-                return;
-            }
-            self.untold_events = 0;
-            self.tell_picture();
-        }
-        self.untold_events += u64::from(!self.exchange.tell_director(&ToDirector::Event(event.clone())));
-    }
-
-    /// Tells the director how things stand.
-    fn tell_picture(&mut self) {
-        self.told = Told::default();
-        // BEFORE the picture: with that the director's program begins, and sees where the cluster listens.
-        self.tell_listeners();
-        for word in picture::words(self.pool.status()) {
-            self.exchange.tell_director(&word);
-        }
-        // AFTER it: counts of workers that it does not know are passed over.
-        self.tell_counters();
     }
 
     /// All have ended: the fork server goes too, and nothing of ours is left.
