@@ -40,9 +40,10 @@ impl Pace {
 
     /// A connection was taken.
     pub(crate) fn took(&mut self, now: Instant) {
-        self.last = Some(now);
+        // Bursts with silence in between are not fast.
+        let goes_on = self.last.replace(now).is_some_and(|last| now.saturating_duration_since(last) < CALM);
         match self.since {
-            Some(since) if now.saturating_duration_since(since) <= self.fast.1 => self.taken += 1,
+            Some(since) if goes_on && now.saturating_duration_since(since) <= self.fast.1 => self.taken += 1,
             Some(_) | None => (self.since, self.taken) = (Some(now), 1),
         }
         self.is_fast |= self.taken >= self.fast.0;
@@ -89,6 +90,16 @@ mod tests {
     #[test]
     fn a_share_of_a_burst_is_not_fast() {
         let (pace, _) = after(32, Duration::ZERO);
+        assert!(!pace.is_fast());
+    }
+
+    #[test]
+    fn bursts_with_silence_in_between_are_not_fast() {
+        let (mut pace, mut now) = after(0, Duration::ZERO);
+        for _ in 0..10 {
+            now += CALM;
+            (0..16).for_each(|_| pace.took(now));
+        }
         assert!(!pace.is_fast());
     }
 
