@@ -226,7 +226,7 @@ impl Driver {
         };
         let watch = connections::watch_over(&plan.sockets)
             .map_err(StartError::system("cannot watch the listening sockets"))?;
-        watch.begin();
+        watch.begin().map_err(StartError::system("cannot watch the listening sockets"))?;
         let handoff = Handoff::begin(&plan.sockets)
             .map_err(StartError::system("cannot start to hand out connections"))?;
         let mut driver = Self {

@@ -69,17 +69,26 @@ impl Handed {
         self.intake.somebody_waits(self.desk)
     }
 
-    /// Takes what is claimed. Where the cluster ends, or its primary is gone, it takes all that was offered, and then
-    /// what is still queued, and closes the queue.
+    /// Takes what is claimed. Where the cluster ends, or its primary is gone, it takes all that was offered and all that
+    /// is queued, and closes the queue.
     pub(crate) fn leave(&mut self, closes_queue: bool, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
+        // Claimed BEFORE the queue is emptied, so that it is on its way meanwhile.
         let is_done = self.intake.leave(self.desk, closes_queue, cx.waker());
-        if let Look::Taken(connection) = self.look() {
+        // And the queue BEFORE what arrives: the sentinel closes it in a moment, what is claimed has time.
+        if closes_queue && let Some(connection) = self.take_queued() {
             return Poll::Ready(Some(connection));
         }
-        if !is_done {
-            return Poll::Pending;
+        self.listeners.clear();
+        match self.look() {
+            Look::Taken(connection) => Poll::Ready(Some(connection)),
+            Look::Empty | Look::Exhausted(_) if is_done => Poll::Ready(None),
+            Look::Empty | Look::Exhausted(_) => Poll::Pending,
         }
-        while closes_queue && let Some(listener) = self.listeners.last() {
+    }
+
+    /// Takes the next connection of the queues, and closes those that are empty.
+    fn take_queued(&mut self) -> Option<Connection> {
+        while let Some(listener) = self.listeners.last() {
             // What waits for a socket that is lent is its next user's.
             if listener.queue() == Queue::Lent {
                 self.listeners.pop();
@@ -88,7 +97,7 @@ impl Handed {
             let taken = socket::accept(listener.as_fd())
                 .and_then(|incoming| Connection::new(incoming, Some(self.page.clone())));
             match taken.map_err(Trouble::from) {
-                Ok(connection) => return Poll::Ready(Some(connection)),
+                Ok(connection) => return Some(connection),
                 Err(Trouble::OneConnection) => {}
                 Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
                     listener.shut_down();
@@ -96,7 +105,6 @@ impl Handed {
                 }
             }
         }
-        self.listeners.clear();
-        Poll::Ready(None)
+        None
     }
 }

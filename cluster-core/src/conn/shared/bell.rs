@@ -25,6 +25,15 @@ impl Bell {
     }
 }
 
+#[cfg(test)]
+impl Bell {
+    /// Whether it was rung and not heard.
+    pub(crate) fn is_rung(&self) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(1)
+    }
+}
+
 impl From<OwnedFd> for Bell {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)

@@ -1,23 +1,28 @@
 //! The watch: the primary looks whether somebody waits while workers are idle, and rings.
 //!
 //! A wake-up is spent on one worker. If that one is killed or stopped before it accepts, nobody else knows of the
-//! connection. So the primary rings whenever a worker ends or stops, and looks at all queues now and then.
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+//! connection. So the primary rings whenever a worker ends or stops, and looks at all queues now and then: from the first
+//! connection on, until none has come for a while. In between it sleeps.
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use tokio::io::unix::AsyncFd;
 
 use crate::conn::shared::bell::Bell;
 use crate::conn::shared::rota::Rota;
 use crate::conn::socket::ListeningSocket;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
+use crate::sys::readiness::{self, Steady};
 
-/// Between two looks while connections come.
-const BUSY: Duration = Duration::from_millis(20);
-/// And while none do. Two of them are the longest that a connection waits while a worker is idle.
-const IDLE: Duration = Duration::from_millis(50);
+/// Between two looks. Two of them are the longest that a connection waits while a worker is idle.
+const EVERY: Duration = Duration::from_millis(20);
+/// So many looks in a row without anything new, and it sleeps until the next connection.
+const QUIET: u32 = 50;
 
 /// Looks after the queues of which workers help themselves. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +33,17 @@ pub(crate) struct Watch {
     pages: Arc<Mutex<Vec<Arc<Mapped<Page>>>>>,
 }
 
+/// The queues, for the next connection.
+struct Next(Epoll);
+
+impl AsRawFd for Next {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.0.as_raw_fd()
+    }
+}
+
+impl Steady for Next {}
+
 /// What the looks so far have shown.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Looks {
@@ -35,13 +51,19 @@ struct Looks {
     waited: bool,
     /// Connections that had been accepted then.
     accepted: u64,
+    /// Looks in a row that have shown nothing new.
+    quiet: u32,
 }
 
 /// What follows from a look.
-#[derive(Debug, PartialEq, Eq)]
-struct Verdict {
-    ring: bool,
-    next: Duration,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Look again soon.
+    Look,
+    /// Who waits may wait for nobody: ring, and look again soon.
+    Ring,
+    /// Nothing happens.
+    Sleep,
 }
 
 impl Looks {
@@ -50,7 +72,15 @@ impl Looks {
     fn look(&mut self, waits: bool, accepted: u64) -> Verdict {
         let moves = std::mem::replace(&mut self.accepted, accepted) != accepted;
         let ring = std::mem::replace(&mut self.waited, waits) && waits;
-        Verdict { ring, next: if moves || waits { BUSY } else { IDLE } }
+        self.quiet = if moves || waits { 0 } else { self.quiet + 1 };
+        match (ring, self.quiet >= QUIET) {
+            (true, _) => Verdict::Ring,
+            (false, false) => Verdict::Look,
+            (false, true) => {
+                self.quiet = 0;
+                Verdict::Sleep
+            }
+        }
     }
 }
 
@@ -73,10 +103,16 @@ impl Watch {
     }
 
     /// Looks after the queues for as long as the runtime lives.
-    pub(crate) fn begin(&self) {
-        if !self.queues.is_empty() {
-            tokio::spawn(self.clone().run());
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        if self.queues.is_empty() {
+            return Ok(());
         }
+        let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        for queue in self.queues.iter() {
+            set.add(queue.as_fd(), next_connection())?;
+        }
+        tokio::spawn(self.clone().run(readiness::watch_reading(Next(set))?));
+        Ok(())
     }
 
     /// A worker counts its connections in this page.
@@ -97,16 +133,28 @@ impl Watch {
         }
     }
 
-    async fn run(self) {
+    async fn run(self, next: AsyncFd<Next>) {
         let mut looks = Looks::default();
-        loop {
-            let accepted =
-                self.pages().iter().fold(0, |sum: u64, page| sum.wrapping_add(page.connections_total()));
-            let Verdict { ring, next } = looks.look(self.somebody_waits(), accepted);
-            if ring {
-                self.bell.ring();
+        while let Ok(mut ready) = next.readable().await {
+            ready.clear_ready();
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let pages = self.pages();
+                let accepted =
+                    pages.iter().fold(0, |sum: u64, page| sum.wrapping_add(page.connections_total()));
+                drop(pages);
+                match looks.look(self.somebody_waits(), accepted) {
+                    Verdict::Look => {}
+                    Verdict::Ring => self.bell.ring(),
+                    Verdict::Sleep => break,
+                }
             }
-            tokio::time::sleep(next).await;
+            let Next(set) = next.get_ref();
+            let _ = set.wait(&mut [EpollEvent::empty(); 1], EpollTimeout::ZERO);
+            // A connection that came since that look is told at once.
+            for queue in self.queues.iter() {
+                let _ = set.modify(queue.as_fd(), &mut next_connection());
+            }
         }
     }
 
@@ -121,8 +169,15 @@ impl Watch {
     }
 }
 
+/// Told once; after that a connection costs this process nothing.
+fn next_connection() -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, 0)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
@@ -130,25 +185,35 @@ mod tests {
         let mut looks = Looks::default();
         let rings: Vec<bool> = [false, true, false, true, true, true, false]
             .into_iter()
-            .map(|waits| looks.look(waits, 0).ring)
+            .map(|waits| looks.look(waits, 0) == Verdict::Ring)
             .collect();
         assert_eq!(rings, [false, false, false, false, true, true, false]);
     }
 
     #[test]
-    fn nobody_waits_for_more_than_100_ms() {
+    fn it_sleeps_when_nothing_has_come_for_a_while() {
         let mut looks = Looks::default();
-        let idle = looks.look(false, 0).next;
-        // It comes right after that look, and nobody hears it.
-        let first = looks.look(true, 0);
-        assert!(idle + first.next <= Duration::from_millis(100), "{idle:?} {first:?}");
-        assert!(looks.look(true, 0).ring);
+        assert_eq!(looks.look(false, 1), Verdict::Look);
+        let quiet: Vec<Verdict> = (0..QUIET).map(|_| looks.look(false, 1)).collect();
+        assert_eq!(quiet.iter().position(|verdict| *verdict == Verdict::Sleep), Some(QUIET as usize - 1));
+        assert_eq!(looks.look(false, 1), Verdict::Look, "and begins anew");
     }
 
-    #[test]
-    fn it_looks_more_often_while_connections_come() {
-        let mut looks = Looks::default();
-        assert_eq!(looks.look(false, 1).next, BUSY);
-        assert_eq!(looks.look(false, 1).next, IDLE);
+    #[tokio::test]
+    async fn a_connection_that_nobody_takes_is_rung_for_also_after_a_long_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let watch = Watch::new(vec![OwnedFd::from(listener.try_clone().unwrap()).into()]).unwrap();
+        watch.begin().unwrap();
+        for _ in 0..2 {
+            tokio::time::sleep(EVERY * (QUIET + 10)).await;
+            let _client = TcpStream::connect(addr).unwrap();
+            while !watch.bell.is_rung() {
+                tokio::time::sleep(EVERY).await;
+            }
+            watch.bell.answer();
+            listener.accept().unwrap();
+        }
     }
 }
