@@ -198,7 +198,8 @@ impl Desk {
     }
 
     fn timeout(&self) -> EpollTimeout {
-        let until = [self.dispatch.look_at(), self.pause, self.retry].into_iter().flatten().min();
+        let look_at = self.dispatch.look_at().filter(|_| !self.closed);
+        let until = [look_at, self.pause, self.retry].into_iter().flatten().min();
         until.map_or(EpollTimeout::NONE, |until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up: 0 would spin through the last millisecond.
@@ -298,6 +299,10 @@ impl Desk {
 
     /// Takes back what nobody claims while others have nothing to do.
     fn take_back(&mut self, now: Instant) {
+        // At the end each worker claims what it is offered, and leaves: who is idle is about to be gone.
+        if self.closed {
+            return;
+        }
         let overdue = self.dispatch.overdue(now, &self.guests);
         self.revoke(overdue);
     }
