@@ -6,7 +6,7 @@ use std::{env, fmt, fs, io, thread};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::conn::Scheduling;
+use crate::conn::{Limits, Scheduling};
 use crate::error::StartError;
 
 /// The Tokio runtime that a worker of the fork method builds. The default is one thread.
@@ -198,6 +198,7 @@ pub(crate) struct Settings {
     pub(crate) quiet: bool,
     /// Of listeners that have no rule of their own.
     pub(crate) scheduling: Scheduling,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Settings {
@@ -213,6 +214,7 @@ impl Default for Settings {
             wait_for_ready: false,
             quiet: false,
             scheduling: Scheduling::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -254,11 +256,12 @@ impl Settings {
 impl Workers {
     /// Refuses more workers than the primary can have descriptors for, beside what `main` has opened and
     /// a director. Answers with how many it can have.
-    pub(crate) fn check_descriptors(&self, director: bool) -> Result<u16, StartError> {
+    pub(crate) fn check_descriptors(&self, director: bool, limits: &Limits) -> Result<u16, StartError> {
         let (limit, _) =
             getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
         let open = fs::read_dir("/proc/self/fd").map_err(StartError::Proc)?.count() as u64;
-        let besides = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_PEER * u64::from(director);
+        let ledger = u64::from(limits.cluster.is_some());
+        let besides = open + DESCRIPTORS_BESIDES + ledger + DESCRIPTORS_PER_PEER * u64::from(director);
         let needed = besides + DESCRIPTORS_PER_PEER * u64::from(self.count);
         if needed > limit {
             return Err(StartError::Descriptors { workers: self.count.into(), needed, limit });

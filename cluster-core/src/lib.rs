@@ -119,6 +119,8 @@ pub mod testing;
 #[cfg(target_os = "linux")]
 pub use addr::Addr;
 #[cfg(target_os = "linux")]
+pub use birth::descriptor_limit::restore_limits;
+#[cfg(target_os = "linux")]
 pub use builder::{Builder, Cluster};
 #[cfg(target_os = "linux")]
 pub use cluster::{Ready, Running};
@@ -127,7 +129,9 @@ pub use config::{Restart, Runtime};
 #[cfg(target_os = "linux")]
 pub use conn::listen::bind_tcp;
 #[cfg(target_os = "linux")]
-pub use conn::{Acceptor, Connection, Inherited, OpenConnection, PeerAddr, Scheduling, Stream, Uds};
+pub use conn::{
+    Acceptor, Connection, Inherited, OpenConnection, Overload, PeerAddr, Scheduling, Stream, Uds,
+};
 #[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
 #[cfg(target_os = "linux")]

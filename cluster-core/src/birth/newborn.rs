@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getppid};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::arrival::{Arrival, Belongings};
+use crate::birth::descriptor_limit;
 use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
 use crate::conn::{Means, Reception, listen};
@@ -143,10 +144,12 @@ fn wait_for_end_of(middle: Pid) {
 /// The part that both methods share: standard error, name, signals, the handle, the sentinel.
 fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr, messages, bell, passing } =
+    let Belongings { page, stderr, messages, bell, passing, ledger } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
+    // Takes a descriptor: one that is out of them must still be able to say so.
+    let _ = crate::event::voice();
     let is_director = role == Role::Director;
     if is_director {
         name_process(DIRECTOR_NAME);
@@ -156,6 +159,8 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     // Once more: executing a file with capabilities has cleared it (prctl(2)).
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(StartError::system("PR_SET_PDEATHSIG"))?;
     raise_oom_score();
+    // A forked one has it from its parent already.
+    descriptor_limit::raise();
     let life = Arc::new(Life::new().map_err(StartError::system("eventfd"))?);
     set_up_signals(&life).map_err(StartError::system("sigaction"))?;
     let sockets = listen::take();
@@ -167,7 +172,8 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     let ours = control.try_clone().map_err(StartError::system("dup"))?;
     let peer = if is_director { PeerId::Director(welcome.id) } else { PeerId::Worker(WorkerId(welcome.id)) };
     let endpoint = Endpoint::new(peer, welcome.director, welcome.slots, messages, TaskTracker::new());
-    let means = Means { page: page.clone(), bell: Arc::new(bell), passing: passing.map(Arc::new) };
+    let means = Means { page: page.clone(), bell: Arc::new(bell), passing: passing.map(Arc::new), ledger };
+    let reception = Reception::new(sockets, means, &blueprint.settings.limits);
     let worker = Worker::new(Parts {
         id: WorkerId(welcome.id),
         slot: Slot(welcome.slot),
@@ -178,7 +184,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         // A director has no connections to be ready for: it says so itself.
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
-        reception: Some(Reception::new(sockets, means)),
+        reception: Some(reception),
         control: Some(ours),
         endpoint,
     });

@@ -1,23 +1,22 @@
 //! Connections that the primary hands out, as one acceptor of a worker sees them.
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::conn::connection::Connection;
 use crate::conn::doorbell::Answer;
+use crate::conn::gate::{Entry, Gate};
 use crate::conn::intake::Intake;
 use crate::conn::queue::Look;
-use crate::conn::socket::{self, Incoming, ListeningSocket, Trouble};
+use crate::conn::socket::{Incoming, ListeningSocket, Trouble};
 use crate::ipc::control::Queue;
-use crate::scoreboard::Page;
-use crate::sys::page::Mapped;
 
 /// What comes to one acceptor.
 pub(crate) struct Handed {
     intake: Arc<Intake>,
     desk: usize,
-    page: Arc<Mapped<Page>>,
+    gate: Gate,
     /// Where its connections come from: at the end, when the primary accepts no more, the worker does.
     listeners: Vec<Arc<ListeningSocket>>,
 }
@@ -26,32 +25,46 @@ impl Handed {
     /// `numbers` are those of the listeners in the primary's list.
     pub(crate) fn new(
         intake: Arc<Intake>,
-        page: Arc<Mapped<Page>>,
+        gate: Gate,
         listeners: Vec<Arc<ListeningSocket>>,
         numbers: Vec<u16>,
     ) -> Self {
         let desk = intake.sit(numbers);
-        Self { intake, desk, page, listeners }
+        Self { intake, desk, gate, listeners }
     }
 
-    /// Claims up to `most` offers, unless a connection has arrived.
-    pub(crate) fn wait(&self, most: usize, waker: &Waker) -> Answer {
-        if self.intake.wait(self.desk, most, waker) { Answer::Rung } else { Answer::Wait }
+    /// Claims up to `most` offers, as far as there is room, unless a connection has arrived.
+    ///
+    /// # Errors
+    /// There may be no descriptors for them.
+    pub(crate) fn wait(&mut self, most: usize, cx: &mut Context<'_>) -> io::Result<Answer> {
+        // What has arrived is counted already, and is not held up by a limit.
+        if self.intake.has_arrived(self.desk) {
+            return Ok(Answer::Rung);
+        }
+        let most = match self.gate.ask(most, cx) {
+            Entry::Open(most) => most,
+            // The primary has counted in the cluster what it offers.
+            Entry::ClusterFull => most,
+            Entry::Closed => 0,
+        };
+        let has_arrived = self.intake.wait(self.desk, most, cx.waker())?;
+        Ok(if has_arrived { Answer::Rung } else { Answer::Wait })
     }
 
     pub(crate) fn look(&mut self) -> Look {
         while let Some(fd) = self.intake.take(self.desk) {
-            match self.connection(fd) {
-                Ok(connection) => return Look::Taken(connection),
-                // Its client has reset it meanwhile.
-                Err(_) => self.page.connection_closed(),
+            // Fails where its client has reset it meanwhile.
+            if let Ok(connection) = self.connection(fd) {
+                return Look::Taken(connection);
             }
         }
         Look::Empty
     }
 
     fn connection(&self, fd: OwnedFd) -> io::Result<Connection> {
-        Connection::claimed(Incoming::received(fd)?, self.page.clone())
+        let open = self.gate.arrived();
+        Connection::new(Incoming::received(fd)?, open)
     }
 
     pub(crate) fn somebody_waits(&self) -> bool {
@@ -61,6 +74,7 @@ impl Handed {
     /// Takes what is claimed. Where the cluster ends, or its primary is gone, it takes all that was offered, and then
     /// what is still queued, and closes the queue.
     pub(crate) fn leave(&mut self, closes_queue: bool, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
+        self.gate.leave();
         let is_done = self.intake.leave(self.desk, closes_queue, cx.waker());
         if let Look::Taken(connection) = self.look() {
             return Poll::Ready(Some(connection));
@@ -74,12 +88,10 @@ impl Handed {
                 self.listeners.pop();
                 continue;
             }
-            let taken = socket::accept(listener.as_fd())
-                .and_then(|incoming| Connection::new(incoming, Some(self.page.clone())));
-            match taken.map_err(Trouble::from) {
+            match self.gate.accept(listener) {
                 Ok(connection) => return Poll::Ready(Some(connection)),
                 Err(Trouble::OneConnection) => {}
-                Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
+                Err(Trouble::Empty | Trouble::Full | Trouble::Exhausted(_) | Trouble::Closed) => {
                     listener.shut_down();
                     self.listeners.pop();
                 }

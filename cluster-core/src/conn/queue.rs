@@ -8,8 +8,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::conn::connection::Connection;
 use crate::conn::direct::{Direct, Passage};
-use crate::conn::doorbell::{Answer, Chair, Door};
-use crate::conn::socket::{self, ListeningSocket, Trouble};
+use crate::conn::doorbell::{Answer, Awaited, Chair, Door};
+use crate::conn::gate::{Entry, Gate};
+use crate::conn::socket::{ListeningSocket, Trouble};
 use crate::ipc::control::Queue as Lending;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -17,6 +18,7 @@ use crate::sys::page::Mapped;
 /// The queues of one listener's sockets.
 pub(crate) struct Queue {
     page: Arc<Mapped<Page>>,
+    gate: Gate,
     /// The place at the door; none once the worker drains.
     chair: Option<Chair>,
     direct: Direct,
@@ -30,6 +32,8 @@ pub(crate) struct Queue {
 pub(crate) enum Look {
     Taken(Connection),
     Empty,
+    /// This worker is to take no more for now.
+    Full,
     /// Out of descriptors or memory.
     Exhausted(io::Error),
 }
@@ -37,11 +41,12 @@ pub(crate) enum Look {
 impl Queue {
     pub(crate) fn new(
         page: Arc<Mapped<Page>>,
+        gate: Gate,
         door: &Arc<Door>,
         listeners: Vec<Arc<ListeningSocket>>,
     ) -> Self {
         let chair = Some(Door::sit(door, listeners.clone()));
-        Self { page, chair, direct: Direct::default(), listeners, first: 0 }
+        Self { page, gate, chair, direct: Direct::default(), listeners, first: 0 }
     }
 
     /// Waits to be woken, unless somebody has rung.
@@ -49,19 +54,51 @@ impl Queue {
     /// # Errors
     /// The wait set takes no more.
     pub(crate) fn wait(&mut self, saturated: bool, cx: &mut Context<'_>) -> io::Result<Answer> {
+        loop {
+            match self.gate.ask(1, cx) {
+                Entry::Open(_) => break,
+                Entry::Closed => {
+                    self.step_aside();
+                    return Ok(Answer::Wait);
+                }
+                Entry::ClusterFull => {
+                    self.step_out();
+                    // Rung, it asks again. A look at the queue would be one at what nobody may take.
+                    if self.sit_down(Awaited::Room, cx)? == Answer::Wait {
+                        return Ok(Answer::Wait);
+                    }
+                }
+            }
+        }
         match self.direct.wait(&self.listeners, saturated, cx) {
             Passage::Rung => {
                 self.page.rung();
                 Ok(Answer::Rung)
             }
             Passage::Wait => Ok(Answer::Wait),
-            Passage::Door => self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(cx.waker())),
+            Passage::Door => self.sit_down(Awaited::Connections, cx),
         }
     }
 
-    /// Leaves the queue alone until it waits again.
+    /// Leaves the queue alone until it waits again. What it was woken for is another's.
     pub(crate) fn rest(&mut self) {
         self.step_out();
+        if let Some(chair) = &self.chair {
+            chair.step_aside();
+            chair.ring_neighbour();
+        }
+    }
+
+    fn sit_down(&self, awaited: Awaited, cx: &mut Context<'_>) -> io::Result<Answer> {
+        self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(awaited, cx.waker()))
+    }
+
+    /// Waits for no connection, because this worker has its fill.
+    fn step_aside(&mut self) {
+        self.step_out();
+        if let Some(chair) = &self.chair {
+            chair.step_aside();
+        }
     }
 
     /// Whoever leaves without accepting rings a neighbour.
@@ -78,13 +115,14 @@ impl Queue {
         let mut asked = 0;
         while asked < self.listeners.len() {
             let at = (self.first + asked) % self.listeners.len();
-            match self.take_from(at) {
+            match self.gate.accept(&self.listeners[at]) {
                 Ok(connection) => {
                     self.first = at + 1;
                     self.direct.took();
                     return Look::Taken(connection);
                 }
                 Err(Trouble::Empty) => asked += 1,
+                Err(Trouble::Full) => return Look::Full,
                 Err(Trouble::OneConnection) => {}
                 Err(Trouble::Exhausted(err)) => return Look::Exhausted(err),
                 Err(Trouble::Closed) => {
@@ -96,11 +134,6 @@ impl Queue {
             }
         }
         Look::Empty
-    }
-
-    fn take_from(&self, at: usize) -> Result<Connection, Trouble> {
-        let incoming = socket::accept(self.listeners[at].as_fd()).map_err(Trouble::from)?;
-        Connection::new(incoming, Some(self.page.clone())).map_err(Trouble::from)
     }
 
     /// Whether a connection waits in one of the queues.
@@ -115,6 +148,7 @@ impl Queue {
     /// at once and a successor can bind.
     pub(crate) fn leave(&mut self, closes_queue: bool) -> Option<Connection> {
         self.step_out();
+        self.gate.leave();
         self.chair = None;
         while closes_queue && !self.listeners.is_empty() {
             let last = self.listeners.len() - 1;
@@ -123,10 +157,10 @@ impl Queue {
                 self.listeners.pop();
                 continue;
             }
-            match self.take_from(last) {
+            match self.gate.accept(&self.listeners[last]) {
                 Ok(connection) => return Some(connection),
                 Err(Trouble::OneConnection) => {}
-                Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
+                Err(Trouble::Empty | Trouble::Full | Trouble::Exhausted(_) | Trouble::Closed) => {
                     if let Some(listener) = self.listeners.pop() {
                         listener.shut_down();
                     }

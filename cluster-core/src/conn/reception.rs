@@ -5,10 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::conn::Scheduling;
 use crate::conn::acceptor::Acceptor;
+use crate::conn::admission::{Admission, Share};
 use crate::conn::bell::Bell;
 use crate::conn::doorbell::Door;
+use crate::conn::gate::Gate;
 use crate::conn::handed::Handed;
 use crate::conn::intake::Intake;
+use crate::conn::ledger::Ledger;
+use crate::conn::limits::Limits;
 use crate::conn::listen::{BindKey, ClusterSocket};
 use crate::conn::queue::Queue;
 use crate::conn::source::Source;
@@ -20,6 +24,7 @@ use crate::worker::Worker;
 pub(crate) struct Reception {
     sockets: Vec<ClusterSocket>,
     means: Means,
+    admission: Arc<Admission>,
     /// Opened for the first acceptor that helps itself.
     door: Mutex<Option<Arc<Door>>>,
     /// Opened for the first acceptor that is handed connections.
@@ -32,11 +37,18 @@ pub(crate) struct Means {
     pub(crate) bell: Arc<Bell>,
     /// By which connections are handed out, where some are.
     pub(crate) passing: Option<Arc<OwnedFd>>,
+    /// What the whole cluster has open, where that is limited, and this worker's place in it.
+    pub(crate) ledger: Option<(Mapped<Ledger>, usize)>,
 }
 
 impl Reception {
-    pub(crate) fn new(sockets: Vec<ClusterSocket>, means: Means) -> Self {
-        Self { sockets, means, door: Mutex::default(), intake: Mutex::default() }
+    pub(crate) fn new(sockets: Vec<ClusterSocket>, mut means: Means, limits: &Limits) -> Self {
+        let share = means.ledger.take().map(|(ledger, place)| {
+            let (bell, passing) = (means.bell.clone(), means.passing.clone());
+            Share { ledger, place, bell, passing }
+        });
+        let admission = Arc::new(Admission::new(means.page.clone(), limits, share));
+        Self { sockets, means, admission, door: Mutex::default(), intake: Mutex::default() }
     }
 
     /// Takes connections of one listener.
@@ -52,9 +64,13 @@ impl Reception {
         let page = self.means.page.clone();
         let source = match (scheduling, &self.means.passing) {
             (Scheduling::RoundRobin | Scheduling::LeastConnections, Some(passing)) => {
-                Source::Handed(Handed::new(self.intake(passing)?, page, listeners, numbers))
+                let gate = Gate::new(self.admission.clone());
+                Source::Handed(Handed::new(self.intake(passing)?, gate, listeners, numbers))
             }
-            (Scheduling::Shared, _) | (_, None) => Source::Queue(Queue::new(page, &self.door()?, listeners)),
+            (Scheduling::Shared, _) | (_, None) => {
+                let gate = Gate::new(self.admission.clone());
+                Source::Queue(Queue::new(page, gate, &self.door()?, listeners))
+            }
         };
         Ok(Acceptor::new(worker, source))
     }
@@ -64,7 +80,9 @@ impl Reception {
         if let Some(intake) = &*intake {
             return Ok(intake.clone());
         }
-        Ok(intake.insert(Intake::open(passing.clone(), self.means.page.clone())?).clone())
+        Ok(intake
+            .insert(Intake::open(passing.clone(), self.means.page.clone(), self.admission.clone())?)
+            .clone())
     }
 
     fn door(&self) -> io::Result<Arc<Door>> {

@@ -18,11 +18,11 @@ impl Source {
     /// Waits for a connection; several may come at once where they are handed out.
     ///
     /// # Errors
-    /// The wait set takes no more.
+    /// The wait set takes no more, or there may be no descriptors for what would be handed over.
     pub(crate) fn wait(&mut self, appetite: &Appetite, cx: &mut Context<'_>) -> io::Result<Answer> {
         match self {
             Source::Queue(queue) => queue.wait(appetite.is_saturated(), cx),
-            Source::Handed(handed) => Ok(handed.wait(appetite.mouthful(), cx.waker())),
+            Source::Handed(handed) => handed.wait(appetite.mouthful(), cx),
         }
     }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::conn::bell::Bell;
-use crate::conn::socket::ListeningSocket;
+use crate::conn::exhaustion;
+use crate::conn::limits::{self, AdmissionPolicy};
+use crate::conn::socket::{ListeningSocket, Trouble};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 
@@ -18,12 +20,19 @@ const BUSY: Duration = Duration::from_millis(20);
 /// And while none do. Two of them are the longest that a connection waits while a worker is idle.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// While clients are refused.
+const REFUSING: Duration = Duration::from_millis(5);
+/// Clients refused in a row, before others have a turn; and in one look.
+const MOUTHFUL: usize = 64;
+const MOST_REFUSED: usize = 16 * MOUTHFUL;
+
 /// Looks after the queues of which workers help themselves. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Watch {
     bell: Arc<Bell>,
     queues: Arc<Vec<ListeningSocket>>,
     pages: Arc<Mutex<Vec<Arc<Mapped<Page>>>>>,
+    policy: Arc<AdmissionPolicy>,
 }
 
 /// What the looks so far have shown.
@@ -54,12 +63,12 @@ impl Looks {
 
 impl Watch {
     /// For these queues; none of them, nothing to do.
-    pub(crate) fn new(bell: Bell, queues: Vec<ListeningSocket>) -> Self {
-        Self { bell: Arc::new(bell), queues: Arc::new(queues), pages: Arc::default() }
+    pub(crate) fn new(bell: Arc<Bell>, queues: Vec<ListeningSocket>, policy: AdmissionPolicy) -> Self {
+        Self { bell, queues: Arc::new(queues), pages: Arc::default(), policy: Arc::new(policy) }
     }
 
     /// What every worker gets: the bell.
-    pub(crate) fn bell(&self) -> &Bell {
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
         &self.bell
     }
 
@@ -93,11 +102,45 @@ impl Watch {
         loop {
             let accepted =
                 self.pages().iter().fold(0, |sum: u64, page| sum.wrapping_add(page.connections_total()));
-            let Verdict { ring, next } = looks.look(self.somebody_waits(), accepted);
+            let (waits, full) = (self.somebody_waits(), self.is_full());
+            if full && self.policy.refuses {
+                self.refuse().await;
+            }
+            // Who waits for room waits for nobody who was woken: nobody is to be rung for them.
+            let Verdict { ring, next } = looks.look(waits && !full, accepted);
             if ring {
                 self.bell.ring();
             }
-            tokio::time::sleep(next).await;
+            tokio::time::sleep(if full && self.policy.refuses { REFUSING } else { next }).await;
+        }
+    }
+
+    /// Whether no worker has room.
+    fn is_full(&self) -> bool {
+        self.policy.book.as_ref().is_some_and(|book| book.is_full())
+            || limits::all_full(self.pages().iter().map(|page| &***page))
+    }
+
+    /// Resets those who wait, for as long as there is no room for them.
+    async fn refuse(&self) {
+        for queue in &*self.queues {
+            for nth in 1..=MOST_REFUSED {
+                match queue.refuse().map_err(Trouble::from) {
+                    Ok(()) | Err(Trouble::OneConnection) => {}
+                    Err(Trouble::Exhausted(err)) => {
+                        exhaustion::warn(&err);
+                        break;
+                    }
+                    Err(Trouble::Empty | Trouble::Full | Trouble::Closed) => break,
+                }
+                if nth % MOUTHFUL == 0 {
+                    // Supervision is not to wait for a flood of clients.
+                    tokio::task::yield_now().await;
+                }
+                if !self.is_full() {
+                    return;
+                }
+            }
         }
     }
 

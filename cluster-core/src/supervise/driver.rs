@@ -4,6 +4,7 @@ mod counters;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::unistd::Pid;
@@ -12,9 +13,8 @@ use tokio::sync::mpsc;
 use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
 use crate::config::{Settings, Workers};
-use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
-use crate::conn::{Bell, Handoff, Scheduling, Watch};
+use crate::conn::{AdmissionPolicy, Bell, Book, Cut, Handoff, Limits, Scheduling, Watch};
 use crate::error::{Error, StartError};
 use crate::event::{Event, Next};
 use crate::id::{PeerId, Seat};
@@ -82,6 +82,8 @@ struct Driver {
     executable: Executable,
     sockets: Vec<ClusterSocket>,
     watch: Watch,
+    /// None where the cluster's connections are not limited.
+    book: Option<Arc<Book>>,
     /// None where workers help themselves to all connections.
     handoff: Option<Handoff>,
     places: Vec<String>,
@@ -163,11 +165,14 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     }
 }
 
-/// Looks after the queues of which workers help themselves.
-fn watch_over(sockets: &[ClusterSocket]) -> io::Result<Watch> {
+/// Looks after the queues of which workers help themselves, and after what all have open.
+fn watch_over(sockets: &[ClusterSocket], limits: &Limits) -> io::Result<(Watch, Option<Arc<Book>>)> {
+    let bell = Arc::new(Bell::new()?);
+    let book = limits.cluster.map(|limit| Book::begin(limit, bell.clone())).transpose()?;
     let shared = sockets.iter().filter(|socket| socket.name.scheduling == Scheduling::Shared);
     let queues = shared.map(|socket| socket.listener.try_clone()).collect::<io::Result<_>>()?;
-    Ok(Watch::new(Bell::new()?, queues))
+    let policy = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
+    Ok((Watch::new(bell, queues, policy), book))
 }
 
 /// Whether running out of memory ends all processes of our control group at once (cgroup v2,
@@ -223,10 +228,12 @@ impl Driver {
             ),
             Method::Exec => None,
         };
-        let watch =
-            watch_over(&plan.sockets).map_err(StartError::system("cannot watch the listening sockets"))?;
+        let limits = &plan.settings.limits;
+        let (watch, book) = watch_over(&plan.sockets, limits)
+            .map_err(StartError::system("cannot watch the listening sockets"))?;
         watch.begin();
-        let handoff = Handoff::begin(&plan.sockets)
+        let policy_of_handoff = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
+        let handoff = Handoff::begin(&plan.sockets, policy_of_handoff)
             .map_err(StartError::system("cannot start to hand out connections"))?;
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
@@ -241,6 +248,7 @@ impl Driver {
             executable,
             sockets: plan.sockets,
             watch,
+            book,
             handoff,
             places: plan.places,
             slots: plan.workers.count,
@@ -271,8 +279,8 @@ impl Driver {
             Note::Input(input) => {
                 match &input {
                     Input::Exited { peer, .. } => {
-                        if let Some(held) = self.peers.remove(peer) {
-                            self.let_go(*peer, &held);
+                        if let Some(mut held) = self.peers.remove(peer) {
+                            self.let_go(*peer, &mut held);
                             held.pid().into_iter().for_each(|pid| self.orphans.worker_ended(pid));
                         }
                     }
@@ -365,7 +373,9 @@ impl Driver {
     }
 
     /// At once: the connections that a process which is gone was woken for, or offered, others take.
-    fn let_go(&self, peer: PeerId, held: &Peer) {
+    fn let_go(&self, peer: PeerId, held: &mut Peer) {
+        // BEFORE others look whether there is room.
+        held.give_up_share();
         self.watch.leave(held.page());
         if let Some(handoff) = &self.handoff {
             handoff.leave(peer);
