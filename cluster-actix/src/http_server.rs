@@ -21,6 +21,8 @@ use crate::server::{Asked, Server};
 
 /// As actix-web has it.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// As actix-web has it.
+const MAX_CONNECTIONS: usize = 25_600;
 
 /// An HTTP server of several worker processes, to be used as `actix_web::HttpServer` is.
 ///
@@ -89,7 +91,7 @@ where
             settings: Settings::default(),
             backlog: BACKLOG,
             listeners: Vec::new(),
-            cluster: Cluster::builder().drain_timeout(SHUTDOWN_TIMEOUT),
+            cluster: Cluster::builder().drain_timeout(SHUTDOWN_TIMEOUT).max_connections(MAX_CONNECTIONS),
             _phantom: PhantomData,
         }
     }
@@ -104,6 +106,21 @@ where
     /// ```
     pub fn workers(mut self, num: usize) -> Self {
         self.cluster = self.cluster.workers(num);
+        self
+    }
+
+    /// How many connections a worker has open at a time (default 25,600, as in actix-web); at least 1.
+    ///
+    /// A worker that has so many takes no more until one has ended: others do. Where none has room clients wait in the
+    /// queue, or are refused: [`Builder::overload`]. [`Builder::max_cluster_connections`] limits all workers together.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// cluster_actix::HttpServer::new(App::new).workers(4).max_connections(1000);
+    /// ```
+    pub fn max_connections(mut self, num: usize) -> Self {
+        self.cluster = self.cluster.max_connections(num);
         self
     }
 

@@ -238,6 +238,23 @@ impl Serve {
         self.cluster(|builder| builder.runtime(runtime))
     }
 
+    /// How many connections a worker has open at a time; at least 1 (default: as many as it has descriptors for).
+    ///
+    /// A worker that has so many takes no more until one has ended: others do. Where none has room clients wait in the
+    /// queue, or are refused: [`Builder::overload`]. [`Builder::max_cluster_connections`] limits all workers together,
+    /// [`Builder::max_connection_rate`] how fast new ones come. A connection that was upgraded counts until its stream
+    /// is dropped.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// use cluster_axum::Overload;
+    /// cluster_axum::serve(app).max_connections(10_000).cluster(|builder| builder.overload(Overload::Refuse));
+    /// ```
+    pub fn max_connections(self, connections: usize) -> Self {
+        self.cluster(|builder| builder.max_connections(connections))
+    }
+
     /// How long a worker that stops may take to finish what is open before it is killed (default 25 s).
     ///
     /// A worker that drains accepts nothing more and finishes the requests in flight. Its HTTP/1 responses say

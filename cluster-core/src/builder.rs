@@ -12,7 +12,7 @@ use crate::addr::Addr;
 use crate::cluster::Ready;
 use crate::config::{HangLimit, Restart, Runtime, Settings, bounded};
 use crate::conn::listen::{self, BindKey, Wanted};
-use crate::conn::{Inherited, Reach, Uds};
+use crate::conn::{Inherited, Overload, Reach, Uds};
 use crate::director::PrimarySide;
 use crate::error::{BoxError, StartError};
 use crate::event::{Event, Exit};
@@ -244,6 +244,62 @@ impl Builder {
     /// ```
     pub fn listener_scheduling(mut self, listener: &str, scheduling: Scheduling) -> Self {
         self.schedulings.push((listener.to_owned(), scheduling));
+        self
+    }
+
+    /// How many connections a worker has open at a time; at least 1. The default: as many as it has descriptors for.
+    ///
+    /// A worker that has so many takes no more until one has ended: others do. Where none has room,
+    /// [`overload`](Self::overload) says what becomes of further clients. A connection counts until its
+    /// [`Connection`](crate::Connection), or [`OpenConnection`](crate::OpenConnection), is dropped. When the whole
+    /// cluster stops, what is queued is served only as far as there is room.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().workers(4).max_connections(10_000); // 40,000 in all
+    /// ```
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.limits.worker = Some(connections.max(1) as u64);
+        self
+    }
+
+    /// How many connections all workers have open together; at least 1. The default: no limit.
+    ///
+    /// There are never more, also where workers are killed: what one of them had is free as soon as it has ended. A
+    /// connection that the primary has accepted and not handed over yet counts
+    /// ([`Scheduling::RoundRobin`], [`Scheduling::LeastConnections`]).
+    ///
+    /// # Example
+    /// ```
+    /// // As many as the database behind it has places for.
+    /// cluster_core::Cluster::builder().max_cluster_connections(200);
+    /// ```
+    pub fn max_cluster_connections(mut self, connections: usize) -> Self {
+        self.settings.limits.cluster = Some(connections.max(1) as u64);
+        self
+    }
+
+    /// How many new connections a worker takes per second; at least 1, and up to a tenth of them at once. The
+    /// default: no limit.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().workers(4).max_connection_rate(500); // 2,000 per second in all
+    /// ```
+    pub fn max_connection_rate(mut self, per_second: u32) -> Self {
+        self.settings.limits.rate = Some(per_second.max(1));
+        self
+    }
+
+    /// What becomes of connections above the limits (default [`Overload::Wait`]).
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Overload};
+    /// Cluster::builder().max_connections(10_000).overload(Overload::Refuse);
+    /// ```
+    pub fn overload(mut self, overload: Overload) -> Self {
+        self.settings.limits.overload = overload;
         self
     }
 

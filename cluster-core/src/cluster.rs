@@ -12,7 +12,7 @@ use nix::unistd::getppid;
 use tokio::sync::oneshot;
 
 use crate::birth::arrival::{self, Arrival};
-use crate::birth::{forkserver, newborn};
+use crate::birth::{descriptor_limit, forkserver, newborn};
 use crate::builder::Builder;
 use crate::config::{Besides, Runtime, Settings, Workers};
 use crate::conn::listen::{self, BindKey, Place};
@@ -80,7 +80,9 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        let most_workers = workers.check_descriptors(Besides { director, handoff: listen::hands_out() })?;
+        descriptor_limit::raise();
+        let besides = Besides::of(director, &blueprint.settings.limits);
+        let most_workers = workers.check_descriptors(besides)?;
         let crew = Crew { workers, most_workers, director };
         let settings = blueprint.settings.clone();
         let started = forkserver::start(blueprint, programs)?;
@@ -108,7 +110,9 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        let most_workers = workers.check_descriptors(Besides { director, handoff: listen::hands_out() })?;
+        descriptor_limit::raise();
+        let besides = Besides::of(director, &blueprint.settings.limits);
+        let most_workers = workers.check_descriptors(besides)?;
         let crew = Crew { workers, most_workers, director };
         let plan = Plan::new(blueprint.settings, crew, schemes, Method::Exec);
         let (mut result, end) = oneshot::channel();

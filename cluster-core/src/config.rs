@@ -6,6 +6,7 @@ use std::{env, fmt, fs, io, thread};
 
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::conn::{Limits, listen};
 use crate::error::StartError;
 use crate::scheduling::Scheduling;
 
@@ -238,6 +239,7 @@ pub(crate) struct Settings {
     pub(crate) quiet: bool,
     /// Of listeners that have no rule of their own.
     pub(crate) scheduling: Scheduling,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Settings {
@@ -254,6 +256,7 @@ impl Default for Settings {
             wait_for_ready: false,
             quiet: false,
             scheduling: Scheduling::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -277,6 +280,14 @@ pub(crate) struct Besides {
     pub(crate) director: bool,
     /// It hands out connections, over one more socket for each worker.
     pub(crate) handoff: bool,
+    /// It counts what the whole cluster has open.
+    pub(crate) ledger: bool,
+}
+
+impl Besides {
+    pub(crate) fn of(director: bool, limits: &Limits) -> Self {
+        Self { director, handoff: listen::hands_out(), ledger: limits.cluster.is_some() }
+    }
 }
 
 impl Settings {
@@ -307,7 +318,10 @@ impl Workers {
             getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
         let open = fs::read_dir("/proc/self/fd").map_err(StartError::Proc)?.count() as u64;
         let per_worker = DESCRIPTORS_PER_PEER + u64::from(primary.handoff);
-        let besides = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_PEER * u64::from(primary.director);
+        let besides = open
+            + DESCRIPTORS_BESIDES
+            + u64::from(primary.ledger)
+            + DESCRIPTORS_PER_PEER * u64::from(primary.director);
         let needed = besides + per_worker * u64::from(self.count);
         if needed > limit {
             return Err(StartError::Descriptors { workers: self.count.into(), needed, limit });

@@ -123,6 +123,8 @@ pub mod testing;
 #[cfg(target_os = "linux")]
 pub use addr::Addr;
 #[cfg(target_os = "linux")]
+pub use birth::descriptor_limit::restore_limits;
+#[cfg(target_os = "linux")]
 pub use builder::{Builder, Cluster};
 #[cfg(target_os = "linux")]
 pub use cluster::{Ready, Running};
@@ -131,7 +133,7 @@ pub use config::{Restart, Runtime};
 #[cfg(target_os = "linux")]
 pub use conn::listen::{bind_tcp, bind_uds};
 #[cfg(target_os = "linux")]
-pub use conn::{Acceptor, Connection, Inherited, OpenConnection, PeerAddr, Stream, Uds};
+pub use conn::{Acceptor, Connection, Inherited, OpenConnection, Overload, PeerAddr, Stream, Uds};
 #[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
 #[cfg(target_os = "linux")]

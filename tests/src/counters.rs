@@ -45,6 +45,8 @@ pub struct Listener {
     pub queued: Option<u32>,
     /// As there.
     pub backlog: Option<u32>,
+    /// As there.
+    pub refused: u64,
 }
 
 impl Counted {
@@ -75,11 +77,12 @@ impl Counted {
         for line in text.lines() {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["worker", ref numbers @ ..] => all.0.push(counts(numbers)),
-                ["listener", address, scheduling, queued, backlog] => all.1.push(Listener {
+                ["listener", address, scheduling, queued, backlog, refused] => all.1.push(Listener {
                     address: address.to_owned(),
                     scheduling: scheduling.to_owned(),
                     queued: queued.parse().ok(),
                     backlog: backlog.parse().ok(),
+                    refused: refused.parse().expect("a number"),
                 }),
                 _ => panic!("{line:?}"),
             }

@@ -119,7 +119,7 @@ fn invariant_8_more_workers_than_descriptors_are_refused_before_any_is_made() {
 #[test]
 fn invariant_8_as_many_workers_as_the_descriptors_allow_do_run() {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", SUBJECT, "fork", "127.0.0.1:0", "workers=8"]);
+    command.args(["-c", "ulimit -n 72; exec \"$0\" \"$@\"", SUBJECT, "fork", "127.0.0.1:0", "workers=8"]);
     command.env_remove("CLUSTER_WORKERS").env_remove("WEB_CONCURRENCY");
     let app = Process::start(command).unwrap();
     assert!(app.stop().unwrap().success());

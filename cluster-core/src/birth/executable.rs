@@ -14,6 +14,7 @@ use nix::libc::O_PATH;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
+use crate::birth::descriptor_limit;
 use crate::conn::INHERITANCE;
 use crate::role::{self, Role, Spoken};
 use crate::sys::process::{AcrossExec, before_exec};
@@ -81,6 +82,8 @@ impl Executable {
                 own_group: supervised,
                 // A fork server ends with its primary and by no signal; the others start with none blocked.
                 blocked: if supervised { SigSet::empty() } else { SigSet::all() },
+                // As at the start of the program; what it becomes raises it.
+                soft_descriptors: descriptor_limit::original(),
                 parent_death: supervised.then_some(Signal::SIGCONT),
             },
         );

@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getppid};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::arrival::{Arrival, Belongings};
+use crate::birth::descriptor_limit;
 use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
 use crate::conn::{Means, Reception, listen};
@@ -144,10 +145,12 @@ fn wait_for_end_of(middle: Pid) {
 /// The part that both methods share: standard error, name, signals, the handle, the sentinel.
 fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr, messages, bell, rota, passing } =
+    let Belongings { page, stderr, messages, bell, rota, passing, ledger } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
+    // Takes a descriptor: one that is out of them must still be able to say so.
+    let _ = crate::event::voice();
     let is_director = role == Role::Director;
     if is_director {
         name_process(DIRECTOR_NAME);
@@ -157,6 +160,8 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     // Once more: executing a file with capabilities has cleared it (prctl(2)).
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(StartError::system("PR_SET_PDEATHSIG"))?;
     raise_oom_score();
+    // A forked one has it from its parent already.
+    descriptor_limit::raise();
     let life = Arc::new(Life::new().map_err(StartError::system("eventfd"))?);
     set_up_signals(&life).map_err(StartError::system("sigaction"))?;
     let sockets = listen::take();
@@ -174,7 +179,9 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         rota: Arc::new(rota),
         slot: Slot(welcome.slot),
         passing: passing.map(Arc::new),
+        ledger,
     };
+    let reception = Reception::new(sockets, means, &blueprint.settings.limits);
     let worker = Worker::new(Parts {
         id: WorkerId(welcome.id),
         slot: Slot(welcome.slot),
@@ -186,7 +193,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
         heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit)),
-        reception: Some(Reception::new(sockets, means)),
+        reception: Some(reception),
         control: Some(ours),
         endpoint,
     });

@@ -129,6 +129,7 @@ impl Acceptor {
                         self.appetite.took();
                         return Poll::Ready(Some(connection));
                     }
+                    Look::Full => self.turn = Turn::Waits,
                     Look::Empty => {
                         self.turn = Turn::Waits;
                         self.appetite.saw(false);

@@ -1,16 +1,14 @@
-//! An accepted connection, counted while it is open.
+//! An accepted connection.
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::conn::admission::OpenConnection;
 use crate::conn::socket::{Incoming, PeerAddr};
 use crate::conn::stream::Stream;
-use crate::scoreboard::Page;
-use crate::sys::page::Mapped;
 
 /// A client's connection, to read and write. It counts as open until it is dropped.
 ///
@@ -34,52 +32,12 @@ pub struct Connection {
     open: OpenConnection,
 }
 
-/// Counts a connection as open until it is dropped.
-///
-/// # Example
-/// ```no_run
-/// # fn handle(connection: cluster_core::Connection) {
-/// let (stream, open) = connection.into_stream();
-/// // ... give the stream away ...
-/// # drop(stream);
-/// drop(open); // and say when it has ended
-/// # }
-/// ```
-#[must_use = "the connection counts as closed once this is dropped"]
-pub struct OpenConnection {
-    page: Option<Arc<Mapped<Page>>>,
-}
-
-impl std::fmt::Debug for OpenConnection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OpenConnection")
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        if let Some(page) = &self.page {
-            page.connection_closed();
-        }
-    }
-}
-
 impl Connection {
-    /// Registers an accepted connection with the current runtime, and counts it. Fails where the runtime cannot
-    /// wait for another descriptor.
-    pub(crate) fn new(incoming: Incoming, page: Option<Arc<Mapped<Page>>>) -> io::Result<Self> {
+    /// Registers an accepted connection with the current runtime. Fails where the runtime cannot wait for another
+    /// descriptor.
+    pub(crate) fn new(incoming: Incoming, open: OpenConnection) -> io::Result<Self> {
         let peer = incoming.peer;
-        let stream = Stream::of(incoming)?;
-        if let Some(page) = &page {
-            page.connection_opened();
-        }
-        Ok(Self { stream, peer, open: OpenConnection { page } })
-    }
-
-    /// As [`new`](Self::new), of one that counts since it was claimed.
-    pub(crate) fn claimed(incoming: Incoming, page: Arc<Mapped<Page>>) -> io::Result<Self> {
-        let peer = incoming.peer;
-        Ok(Self { stream: Stream::of(incoming)?, peer, open: OpenConnection { page: Some(page) } })
+        Ok(Self { stream: Stream::of(incoming)?, peer, open })
     }
 
     /// Where the client is.

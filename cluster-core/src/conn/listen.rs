@@ -118,6 +118,7 @@ impl ClusterSocket {
             scheduling: self.name.scheduling,
             queued: queue.map(|queue| queue.waiting),
             backlog: queue.map(|queue| queue.limit),
+            refused: self.listener.refused(),
         }
     }
 }

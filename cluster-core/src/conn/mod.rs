@@ -1,6 +1,7 @@
 //! Connection path: who serves. The primary owns every listening socket. Workers take connections from a queue that they
-//! share (`shared/`), or the primary accepts and hands them out (`handoff/`).
+//! share (`shared/`), or the primary accepts and hands them out (`handoff/`), as far as there is room (`admission/`).
 mod acceptor;
+mod admission;
 mod appetite;
 mod connection;
 mod exhaustion;
@@ -15,7 +16,9 @@ mod source;
 mod stream;
 
 pub use acceptor::Acceptor;
-pub use connection::{Connection, OpenConnection};
+pub(crate) use admission::{AdmissionPolicy, Book, Entry, Ledger, Limits};
+pub use admission::{OpenConnection, Overload};
+pub use connection::Connection;
 pub(crate) use handoff::{Handoff, Offers};
 pub use listen::{BACKLOG, Inherited, Reach, Uds};
 pub(crate) use listen::{Cut, VARIABLES as INHERITANCE};

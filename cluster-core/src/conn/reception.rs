@@ -4,6 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::conn::acceptor::Acceptor;
+use crate::conn::admission::gate::Gate;
+use crate::conn::admission::{Admission, Ledger, Limits, Share};
 use crate::conn::handoff::handed::Handed;
 use crate::conn::handoff::intake::Intake;
 use crate::conn::listen::{BindKey, ClusterSocket};
@@ -23,6 +25,7 @@ use crate::worker::Worker;
 pub(crate) struct Reception {
     sockets: Vec<ClusterSocket>,
     means: Means,
+    admission: Arc<Admission>,
     /// Opened for the first acceptor that helps itself.
     door: Mutex<Option<Arc<Door>>>,
     /// Opened for the first acceptor that is handed connections.
@@ -37,11 +40,18 @@ pub(crate) struct Means {
     pub(crate) slot: Slot,
     /// By which connections are handed out, where some are.
     pub(crate) passing: Option<Arc<OwnedFd>>,
+    /// What the whole cluster has open, where that is limited, and this worker's place in it.
+    pub(crate) ledger: Option<(Mapped<Ledger>, usize)>,
 }
 
 impl Reception {
-    pub(crate) fn new(sockets: Vec<ClusterSocket>, means: Means) -> Self {
-        Self { sockets, means, door: Mutex::default(), intake: Mutex::default() }
+    pub(crate) fn new(sockets: Vec<ClusterSocket>, mut means: Means, limits: &Limits) -> Self {
+        let share = means.ledger.take().map(|(ledger, place)| {
+            let (bell, passing) = (means.bell.clone(), means.passing.clone());
+            Share { ledger, place, bell, passing }
+        });
+        let admission = Arc::new(Admission::new(means.page.clone(), limits, share));
+        Self { sockets, means, admission, door: Mutex::default(), intake: Mutex::default() }
     }
 
     /// Takes connections of one listener.
@@ -57,11 +67,13 @@ impl Reception {
         let page = self.means.page.clone();
         let source = match (scheduling, &self.means.passing) {
             (Scheduling::RoundRobin | Scheduling::LeastConnections, Some(passing)) => {
-                Source::Handed(Handed::new(self.intake(passing)?, page, listeners, numbers))
+                let gate = Gate::new(self.admission.clone());
+                Source::Handed(Handed::new(self.intake(passing)?, gate, listeners, numbers))
             }
             (Scheduling::Shared, _) | (_, None) => {
+                let gate = Gate::new(self.admission.clone());
                 let turns = Turns::new(self.means.rota.clone(), self.means.slot);
-                Source::Queue(Queue::new(page, turns, &self.door()?, listeners))
+                Source::Queue(Queue::new(page, turns, gate, &self.door()?, listeners))
             }
         };
         Ok(Acceptor::new(worker, source))
@@ -72,7 +84,9 @@ impl Reception {
         if let Some(intake) = &*intake {
             return Ok(intake.clone());
         }
-        Ok(intake.insert(Intake::open(passing.clone(), self.means.page.clone())?).clone())
+        Ok(intake
+            .insert(Intake::open(passing.clone(), self.means.page.clone(), self.admission.clone())?)
+            .clone())
     }
 
     fn door(&self) -> io::Result<Arc<Door>> {

@@ -1,6 +1,9 @@
 //! A listening socket, TCP or unix, and what it accepts. No Tokio: who waits, and on what, is others' business.
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use std::{fmt, io};
 
 use nix::errno::Errno;
@@ -15,6 +18,8 @@ use crate::sys::readiness::Steady;
 pub(crate) struct ListeningSocket {
     fd: OwnedFd,
     queue: Queue,
+    /// Connections that this process has refused.
+    refused: Arc<AtomicU64>,
 }
 
 /// A connection that was accepted and that no runtime knows yet. Its descriptor does not wait, and closes on exec.
@@ -100,6 +105,8 @@ pub(crate) enum Trouble {
     OneConnection,
     /// No descriptor or memory: wait for some to become free.
     Exhausted(io::Error),
+    /// This worker is to have no more connections.
+    Full,
     /// The socket is no listener any more: the primary is gone and its queue was closed.
     Closed,
 }
@@ -127,7 +134,7 @@ impl Incoming {
 
 impl ListeningSocket {
     pub(crate) fn of(fd: OwnedFd, queue: Queue) -> Self {
-        Self { fd, queue }
+        Self { fd, queue, refused: Arc::default() }
     }
 
     /// One that somebody else has opened, and gives to the next run, too.
@@ -142,7 +149,7 @@ impl ListeningSocket {
 
     /// Another descriptor of the same socket.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { fd: self.fd.try_clone()?, queue: self.queue })
+        Ok(Self { fd: self.fd.try_clone()?, queue: self.queue, refused: self.refused.clone() })
     }
 
     /// Closes its queue, for all processes that have it: clients are refused, and a successor can bind. A second
@@ -153,6 +160,25 @@ impl ListeningSocket {
             Queue::Ours => drop(SockRef::from(&self.fd).shutdown(Shutdown::Read)),
             Queue::Lent => {}
         }
+    }
+
+    /// Accepts one connection and resets it. One at a unix socket is closed.
+    pub(crate) fn refuse(&self) -> io::Result<()> {
+        let Incoming { fd, peer: _ } = accept(self.as_fd())?;
+        self.reset(fd);
+        Ok(())
+    }
+
+    /// Resets a connection that was accepted here.
+    pub(crate) fn reset(&self, connection: OwnedFd) {
+        // Closed with nothing to wait for, it is reset (socket(7), SO_LINGER), also where nothing was sent yet.
+        let _ = SockRef::from(&connection).set_linger(Some(Duration::ZERO));
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were refused here.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Where it listens, if that is an address of TCP.
@@ -247,6 +273,17 @@ mod tests {
         assert_eq!(Incoming::received(fd).unwrap().peer, peer);
         let (unix, _other) = UnixStream::pair().unwrap();
         assert_eq!(Incoming::received(unix.into()).unwrap().peer, PeerAddr::Unix);
+    }
+
+    #[test]
+    fn a_client_that_is_refused_is_reset_and_counted() {
+        use std::io::Read;
+        let (listener, addr) = tcp();
+        let mut client = TcpStream::connect(addr).unwrap();
+        listener.try_clone().unwrap().refuse().unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(listener.refused(), 1);
+        assert_eq!(listener.refuse().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

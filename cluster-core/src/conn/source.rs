@@ -22,7 +22,7 @@ impl Source {
     pub(crate) fn wait(&mut self, appetite: &Appetite, cx: &mut Context<'_>) -> io::Result<Answer> {
         match self {
             Source::Queue(queue) => queue.wait(appetite.is_saturated(), cx),
-            Source::Handed(handed) => Ok(handed.wait(cx.waker())),
+            Source::Handed(handed) => handed.wait(cx),
         }
     }
 

@@ -70,4 +70,7 @@ pub struct ListenerStatus {
     pub queued: Option<u32>,
     /// As many as may wait there, after what the kernel has cut off (`net.core.somaxconn`). `None` as above.
     pub backlog: Option<u32>,
+    /// Connections that were refused here so far, because no worker had room
+    /// ([`Overload::Refuse`](crate::Overload::Refuse)).
+    pub refused: u64,
 }

@@ -187,6 +187,7 @@ mod tests {
             scheduling: Scheduling::Shared,
             queued: Some(3),
             backlog: Some(9),
+            refused: 0,
         };
         status.listens(0, at.clone());
         status.listens(0, ListenerStatus { queued: Some(4), ..at.clone() });

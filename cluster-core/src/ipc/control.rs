@@ -40,6 +40,8 @@ pub(crate) struct Welcome {
     pub(crate) director: bool,
     /// Whether connections are handed out: then a socket for that comes behind what it owns.
     pub(crate) passes: bool,
+    /// This worker's place in the ledger of open connections, where the cluster's are limited: then that comes next.
+    pub(crate) place: Option<u32>,
     pub(crate) sockets: Vec<SocketName>,
 }
 

@@ -72,7 +72,7 @@ mod tests {
 
     fn listener(queued: u32) -> ListenerStatus {
         let (address, scheduling) = ("127.0.0.1:3000".to_owned(), Scheduling::Shared);
-        ListenerStatus { address, scheduling, queued: Some(queued), backlog: Some(4096) }
+        ListenerStatus { address, scheduling, queued: Some(queued), backlog: Some(4096), refused: 0 }
     }
 
     fn say(told: &mut Told, workers: &[(u64, u64)], queued: &[u32], room: usize) -> Vec<ToDirector> {

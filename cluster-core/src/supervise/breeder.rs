@@ -66,6 +66,7 @@ impl Breeder {
             generation,
             director: false,
             passes: false,
+            place: None,
             sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();

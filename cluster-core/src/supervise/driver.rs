@@ -7,6 +7,7 @@ mod telling;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::unistd::Pid;
@@ -15,9 +16,8 @@ use tokio::sync::mpsc;
 use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
 use crate::config::{HangLimit, Settings, Workers};
-use crate::conn::Cut;
 use crate::conn::listen::ClusterSocket;
-use crate::conn::{Handoff, Watch};
+use crate::conn::{AdmissionPolicy, Book, Cut, Handoff, Watch};
 use crate::error::{Error, StartError};
 use crate::event::Event;
 use crate::id::PeerId;
@@ -84,6 +84,8 @@ struct Driver {
     executable: Executable,
     sockets: Vec<ClusterSocket>,
     watch: Watch,
+    /// None where the cluster's connections are not limited.
+    book: Option<Arc<Book>>,
     /// None where workers help themselves to all connections.
     handoff: Option<Handoff>,
     places: Vec<String>,
@@ -224,10 +226,12 @@ impl Driver {
             ),
             Method::Exec => None,
         };
-        let watch = connections::watch_over(&plan.sockets)
+        let limits = &plan.settings.limits;
+        let (watch, book) = connections::watch_over(&plan.sockets, limits)
             .map_err(StartError::system("cannot watch the listening sockets"))?;
         watch.begin().map_err(StartError::system("cannot watch the listening sockets"))?;
-        let handoff = Handoff::begin(&plan.sockets)
+        let policy_of_handoff = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
+        let handoff = Handoff::begin(&plan.sockets, policy_of_handoff)
             .map_err(StartError::system("cannot start to hand out connections"))?;
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
@@ -242,6 +246,7 @@ impl Driver {
             executable,
             sockets: plan.sockets,
             watch,
+            book,
             handoff,
             places: plan.places,
             slots: plan.workers.count,
@@ -274,8 +279,8 @@ impl Driver {
             Note::Input(input) => {
                 match &input {
                     Input::Exited { peer, .. } => {
-                        if let Some(held) = self.peers.remove(peer) {
-                            self.let_go(*peer, &held);
+                        if let Some(mut held) = self.peers.remove(peer) {
+                            self.let_go(*peer, &mut held);
                             held.pid().into_iter().for_each(|pid| self.orphans.worker_ended(pid));
                         }
                     }

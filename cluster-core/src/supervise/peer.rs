@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::conn::listen::ClusterSocket;
-use crate::conn::{Handoff, Watch};
+use crate::conn::{Book, Entry, Handoff, Watch};
 use crate::error::StartError;
 use crate::event::{last_lines, voice};
 use crate::id::{PeerId, Seat};
@@ -27,6 +27,8 @@ use crate::tail::CHUNK;
 pub(crate) struct Peer {
     control: Arc<OwnedFd>,
     page: Arc<Mapped<Page>>,
+    /// A worker's place among those who share the cluster's connections, where these are limited.
+    entry: Option<Entry>,
     stderr: Option<OwnedFd>,
     process: Option<Process>,
 }
@@ -69,6 +71,7 @@ pub(crate) struct Place<'d> {
     pub(crate) sockets: &'d [ClusterSocket],
     pub(crate) watch: &'d Watch,
     pub(crate) handoff: Option<&'d Handoff>,
+    pub(crate) book: Option<&'d Arc<Book>>,
     pub(crate) exchange: &'d Exchange,
 }
 
@@ -100,8 +103,11 @@ impl Peer {
             None => None,
         };
         fds.extend(passing.as_ref().map(AsFd::as_fd));
+        let book = place.book.filter(|_| place.is_worker());
+        let entry = book.map(Book::enter);
+        fds.extend(book.map(AsFd::as_fd));
         fds.extend(place.sockets.iter().map(|socket| socket.listener.as_fd()));
-        control::try_send_with(ours.as_fd(), &place.welcome(), &fds)
+        control::try_send_with(ours.as_fd(), &place.welcome(entry.as_ref()), &fds)
             .map_err(StartError::system("cannot send the welcome"))?;
         // LAST: whoever has joined is either followed to its end or given up.
         place
@@ -109,7 +115,7 @@ impl Peer {
             .join(place.peer, place.seat, messages)
             .map_err(StartError::system("cannot attend the message socket"))?;
         place.watch.join(page.clone());
-        let peer = Self { control: Arc::new(ours), page, stderr: Some(read), process: None };
+        let peer = Self { control: Arc::new(ours), page, entry, stderr: Some(read), process: None };
         Ok((peer, Newcomer { control: theirs, stderr: write }))
     }
 
@@ -148,6 +154,11 @@ impl Peer {
         &self.page
     }
 
+    /// Its process has ended: its part in the cluster's connections is free.
+    pub(crate) fn give_up_share(&mut self) {
+        self.entry = None;
+    }
+
     pub(crate) fn drain(&self, close_queue: bool) {
         // Full only where it has not read for long; its drain deadline holds all the same.
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Drain { close_queue });
@@ -172,7 +183,7 @@ impl Place<'_> {
         matches!(self.seat, Seat::Slot(_))
     }
 
-    fn welcome(&self) -> Welcome {
+    fn welcome(&self, entry: Option<&Entry>) -> Welcome {
         Welcome {
             protocol: PROTOCOL,
             id: match self.peer {
@@ -187,6 +198,7 @@ impl Place<'_> {
             generation: self.generation,
             director: self.director,
             passes: self.handoff.is_some() && self.is_worker(),
+            place: entry.and_then(|entry| u32::try_from(entry.place()).ok()),
             sockets: self.sockets.iter().map(|socket| socket.name.clone()).collect(),
         }
     }

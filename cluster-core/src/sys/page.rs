@@ -22,6 +22,8 @@ pub(crate) unsafe trait Shared: Sync {}
 unsafe impl Shared for crate::scoreboard::Page {}
 // SAFETY: as above.
 unsafe impl Shared for crate::conn::Rota {}
+// SAFETY: as above.
+unsafe impl Shared for crate::conn::Ledger {}
 
 /// A mapping of one `T` shared between processes.
 pub(crate) struct Mapped<T: Shared> {

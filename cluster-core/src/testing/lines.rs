@@ -79,6 +79,7 @@ impl FalsePrimary {
             generation: 1,
             director: true,
             passes: false,
+            place: None,
             sockets: Vec::new(),
         };
         let bell = Bell::new()?;

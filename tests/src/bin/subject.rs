@@ -12,7 +12,7 @@ use std::{env, fs, io, thread};
 
 use cluster_core::{
     Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, ConnectionCounts, Error, Inherited,
-    ListenerStatus, Ready, Restart, Scheduling, Uds, Worker,
+    ListenerStatus, Overload, Ready, Restart, Scheduling, Uds, Worker,
 };
 use rand::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -146,6 +146,7 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if let Some(rule) = knobs.value("scheduling") {
         builder = builder.scheduling(scheduling(rule));
     }
+    builder = limit(builder, knobs);
     if knobs.has("director") {
         let knobs = knobs.clone();
         builder = builder.primary(move |cluster| direct(cluster, knobs));
@@ -158,6 +159,24 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
         );
     }
     Ok(builder.worker(move |worker| serve(worker, knobs)))
+}
+
+/// How many connections there are at a time.
+fn limit(mut builder: Builder, knobs: &Knobs) -> Builder {
+    let number = |name: &str| knobs.value(name).map(|value| value.parse().expect("a number"));
+    if let Some(most) = number("max") {
+        builder = builder.max_connections(most);
+    }
+    if let Some(most) = number("max-cluster") {
+        builder = builder.max_cluster_connections(most);
+    }
+    if let Some(rate) = number("rate") {
+        builder = builder.max_connection_rate(rate as u32);
+    }
+    if knobs.has("refuse") {
+        builder = builder.overload(Overload::Refuse);
+    }
+    builder
 }
 
 fn listen(mut builder: Builder, addr: &str, knobs: &Knobs) -> Result<Builder, Error> {
@@ -294,8 +313,8 @@ fn counters(cluster: &ClusterHandle) -> String {
     });
     let listeners = status.listeners.iter().map(|listener| {
         let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
-        let ListenerStatus { address, scheduling, queued, backlog, .. } = listener;
-        format!("listener {address} {scheduling:?} {} {}\n", number(*queued), number(*backlog))
+        let ListenerStatus { address, scheduling, queued, backlog, refused, .. } = listener;
+        format!("listener {address} {scheduling:?} {} {} {refused}\n", number(*queued), number(*backlog))
     });
     workers.chain(listeners).collect()
 }
@@ -409,6 +428,10 @@ async fn answer(
         "env" => env::var(rest).unwrap_or_else(|err| err.to_string()),
         "garbage" => garbage(),
         "child" => child(knobs),
+        "child-limit" => child_limit(Command::new("sh").args(["-c", "ulimit -Sn"])),
+        "child-limit-restored" => {
+            child_limit(cluster_core::restore_limits(Command::new("sh").args(["-c", "ulimit -Sn"])))
+        }
         "stray" => stray(number()),
         "until-end" => {
             let mut rest = Vec::new();
@@ -459,6 +482,14 @@ fn child(knobs: &Knobs) -> String {
     let output =
         Command::new(program).args(["fork", addr, "print-role", "factory-fails", "workers=1"]).output();
     match output {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Err(err) => err.to_string(),
+    }
+}
+
+/// What a child says its soft limit of descriptors is.
+fn child_limit(child: &mut Command) -> String {
+    match child.output() {
         Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         Err(err) => err.to_string(),
     }

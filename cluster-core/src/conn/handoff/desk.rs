@@ -4,7 +4,7 @@
 //! blocks but to wait for events. Whom it offers what, `dispatch.rs` decides.
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, channel};
 use std::thread;
@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::SigSet;
 
+use crate::conn::admission::limits::{self, AdmissionPolicy};
+use crate::conn::admission::{Book, Counted};
 use crate::conn::exhaustion;
 use crate::conn::handoff::dispatch::{Accepted, Dispatch, Loads, Placed};
 use crate::conn::handoff::offer::Fate;
@@ -24,7 +26,7 @@ use crate::conn::shared::Bell;
 use crate::conn::socket::{self, ListeningSocket, Trouble};
 use crate::id::PeerId;
 use crate::scheduling::Scheduling;
-use crate::scoreboard::Page;
+use crate::scoreboard::{Page, Stance};
 use crate::sys::page::Mapped;
 
 /// Connections accepted in a row, before workers are heard again.
@@ -63,6 +65,19 @@ struct Host {
     inside: bool,
 }
 
+/// A connection that the primary has accepted, and that counts as open in the cluster for as long as it has it.
+struct Held {
+    fd: OwnedFd,
+    /// Where the cluster's connections are limited.
+    _counted: Option<Counted>,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// A worker as connections go to it.
 struct Guest {
     number: u64,
@@ -73,7 +88,7 @@ struct Guest {
     /// There are offers that it was not told of.
     to_ring: bool,
     /// Claimed, and not sent yet.
-    claimed: Vec<(OwnedFd, u16)>,
+    claimed: Vec<(Held, u16)>,
     /// Its socket has ended.
     deaf: bool,
 }
@@ -85,7 +100,8 @@ struct Desk {
     commands: Receiver<Command>,
     hosts: Vec<Host>,
     guests: BTreeMap<PeerId, Guest>,
-    dispatch: Dispatch<OwnedFd>,
+    dispatch: Dispatch<Held>,
+    policy: AdmissionPolicy,
     numbers: u64,
     pace: Pace,
     closed: bool,
@@ -101,13 +117,16 @@ impl Loads for BTreeMap<PeerId, Guest> {
     }
 
     fn is_full(&self, peer: PeerId) -> bool {
-        self.get(&peer).is_none_or(|guest| guest.deaf)
+        self.get(&peer).is_none_or(|guest| guest.deaf || guest.page.stance() == Stance::Full)
     }
 }
 
 impl Handoff {
     /// For those of the sockets whose connections are handed out; none of them, no thread.
-    pub(crate) fn begin(sockets: &[listen::ClusterSocket]) -> io::Result<Option<Self>> {
+    pub(crate) fn begin(
+        sockets: &[listen::ClusterSocket],
+        policy: AdmissionPolicy,
+    ) -> io::Result<Option<Self>> {
         let handed_out = |scheduling: Scheduling| (scheduling != Scheduling::Shared).then_some(scheduling);
         let schedulings: Vec<_> = sockets.iter().map(|socket| handed_out(socket.name.scheduling)).collect();
         let mut hosts = Vec::new();
@@ -128,6 +147,7 @@ impl Handoff {
             hosts,
             guests: BTreeMap::new(),
             dispatch: Dispatch::new(schedulings),
+            policy,
             numbers: 0,
             pace: Pace::of_primary(),
             closed: false,
@@ -192,6 +212,7 @@ impl Desk {
             self.retry.take_if(|at| *at <= now);
             self.take_back(now);
             self.offer(now);
+            self.refuse_homeless();
             self.send(now);
             self.ring();
         }
@@ -260,17 +281,14 @@ impl Desk {
         let Some(at) = self.hosts.iter().position(|host| host.listener == listener) else { return };
         let now = Instant::now();
         for _ in 0..MOUTHFUL {
-            if self.closed || !self.dispatch.has_room(listener, &self.guests) {
+            if self.closed {
                 return;
             }
-            match socket::accept(self.hosts[at].socket.as_fd()) {
-                Ok(incoming) => {
-                    self.pace.took(now);
-                    self.dispatch.add(Accepted { connection: incoming.fd, listener });
-                }
-                Err(err) => match Trouble::from(err) {
+            match self.accept_one(at, listener) {
+                Ok(()) => self.pace.took(now),
+                Err(trouble) => match trouble {
                     Trouble::OneConnection => {}
-                    Trouble::Empty => return,
+                    Trouble::Empty | Trouble::Full => return,
                     Trouble::Closed => {
                         self.closed = true;
                         return;
@@ -283,6 +301,46 @@ impl Desk {
                 },
             }
             self.offer(now);
+        }
+    }
+
+    /// Accepts one, to offer it, or to refuse it where there is no room.
+    fn accept_one(&mut self, at: usize, listener: u16) -> Result<(), Trouble> {
+        let socket = &self.hosts[at].socket;
+        if !self.dispatch.has_room(listener, &self.guests) || !self.has_cluster_room() {
+            return if self.refuses() { socket.refuse().map_err(Trouble::from) } else { Err(Trouble::Full) };
+        }
+        // BEFORE it is accepted: two may want the last place.
+        let counted = match &self.policy.book {
+            Some(book) => Some(Book::try_take(book).ok_or(Trouble::Full)?),
+            None => None,
+        };
+        let incoming = socket::accept(socket.as_fd()).map_err(Trouble::from)?;
+        let connection = Held { fd: incoming.fd, _counted: counted };
+        self.dispatch.add(Accepted { connection, listener });
+        Ok(())
+    }
+
+    /// Where there is none, the workers tell when there is again.
+    fn has_cluster_room(&self) -> bool {
+        self.policy.book.as_ref().is_none_or(|book| !book.must_wait())
+    }
+
+    /// Whether connections are refused for now: no worker has room.
+    fn refuses(&self) -> bool {
+        let hearing = self.guests.values().filter(|guest| !guest.deaf).map(|guest| &**guest.page);
+        self.policy.refuses && (limits::all_full(hearing) || !self.has_cluster_room())
+    }
+
+    /// Resets connections that were offered and come to nobody.
+    fn refuse_homeless(&mut self) {
+        if !self.dispatch.has_homeless() || !self.refuses() {
+            return;
+        }
+        for Accepted { connection, listener } in self.dispatch.take_homeless() {
+            if let Some(host) = self.hosts.iter().find(|host| host.listener == listener) {
+                host.socket.reset(connection.fd);
+            }
         }
     }
 
@@ -325,6 +383,8 @@ impl Desk {
         loop {
             let Some(guest) = self.guests.get_mut(&peer) else { return };
             match ToPrimary::receive(guest.socket.as_fd()) {
+                // It is looked whether there is at the end of this turn.
+                Heard::Said(ToPrimary::Room) => {}
                 Heard::Said(ToPrimary::Here | ToPrimary::Claims) => {
                     guest.rung = false;
                     self.dispatch.is_here(peer);
@@ -394,7 +454,7 @@ impl Desk {
         }
     }
 
-    fn give_back(&mut self, connections: Vec<(OwnedFd, u16)>) {
+    fn give_back(&mut self, connections: Vec<(Held, u16)>) {
         for (connection, listener) in connections {
             self.dispatch.add(Accepted { connection, listener });
         }
@@ -412,9 +472,10 @@ impl Desk {
 
     /// Waits for connections only while they have somewhere to go.
     fn mind_listeners(&mut self) {
+        let (room, refuses) = (self.has_cluster_room(), self.refuses());
         for host in &mut self.hosts {
-            let wanted =
-                !self.closed && self.pause.is_none() && self.dispatch.has_room(host.listener, &self.guests);
+            let has_room = room && self.dispatch.has_room(host.listener, &self.guests);
+            let wanted = !self.closed && self.pause.is_none() && (has_room || refuses);
             let changed = match (wanted, host.inside) {
                 (true, false) => {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(host.listener));

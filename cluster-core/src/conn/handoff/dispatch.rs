@@ -148,6 +148,16 @@ impl<T> Dispatch<T> {
         None
     }
 
+    /// Whether there are connections that nobody was found for.
+    pub(crate) fn has_homeless(&self) -> bool {
+        !self.homeless.is_empty()
+    }
+
+    /// Those: they are the caller's.
+    pub(crate) fn take_homeless(&mut self) -> VecDeque<Accepted<T>> {
+        std::mem::take(&mut self.homeless)
+    }
+
     /// Whether a further connection of this listener could be placed: whether to accept one.
     pub(crate) fn has_room(&self, listener: u16, loads: &impl Loads) -> bool {
         self.homeless.is_empty() && self.choose(listener, loads).is_some()
@@ -192,7 +202,9 @@ impl<T> Dispatch<T> {
             let mut late = taker.places.iter().flatten().map(|made| made.since + PATIENCE);
             let Some(first) = late.by_ref().min() else { continue };
             let others_idle = idle.iter().any(|peer| *peer != taker.peer);
-            if first <= now && others_idle {
+            // Who has its fill will not claim them, and others may have room before it does. Where nobody has they are
+            // kept here: there is nothing to look at again and again then.
+            if first <= now && (others_idle || loads.is_full(taker.peer)) {
                 taker.standing =
                     if taker.standing == Standing::Retired { Standing::Retired } else { Standing::Silent };
                 overdue.extend(taker.made());

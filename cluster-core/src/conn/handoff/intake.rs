@@ -11,7 +11,10 @@ use std::task::Waker;
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 
+use crate::conn::admission::Admission;
+use crate::conn::admission::spare::Spare;
 use crate::conn::exhaustion;
+use crate::conn::handoff::offer::MOST;
 use crate::conn::handoff::passing::{Heard, ToPrimary, ToWorker};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -21,6 +24,7 @@ use crate::sys::readiness;
 pub(crate) struct Intake {
     socket: Arc<OwnedFd>,
     page: Arc<Mapped<Page>>,
+    admission: Arc<Admission>,
     state: Mutex<State>,
 }
 
@@ -31,6 +35,7 @@ struct State {
     owes_answer: bool,
     /// The primary is gone.
     ended: bool,
+    spare: Spare,
 }
 
 /// An acceptor, as connections come to it.
@@ -59,10 +64,15 @@ impl Intake {
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub(crate) fn open(socket: Arc<OwnedFd>, page: Arc<Mapped<Page>>) -> io::Result<Arc<Self>> {
+    pub(crate) fn open(
+        socket: Arc<OwnedFd>,
+        page: Arc<Mapped<Page>>,
+        admission: Arc<Admission>,
+    ) -> io::Result<Arc<Self>> {
         let heard = readiness::watch_reading(socket.clone())?;
-        let state = Mutex::new(State { desks: Vec::new(), owes_answer: true, ended: false });
-        let intake = Arc::new(Self { socket, page, state });
+        let state =
+            Mutex::new(State { desks: Vec::new(), owes_answer: true, ended: false, spare: Spare::new() });
+        let intake = Arc::new(Self { socket, page, admission, state });
         tokio::spawn(intake.clone().listen(heard));
         Ok(intake)
     }
@@ -74,28 +84,43 @@ impl Intake {
         state.desks.len() - 1
     }
 
+    /// Whether a connection is here.
+    pub(crate) fn has_arrived(&self, desk: usize) -> bool {
+        !self.lock().desks[desk].arrived.is_empty()
+    }
+
     /// The acceptor waits for a connection: whether one has arrived. Otherwise up to `most` are claimed, as far as
-    /// there are offers, and it will be woken.
-    pub(crate) fn wait(&self, desk: usize, most: usize, waker: &Waker) -> bool {
+    /// there are offers, and it will be woken. Where that is 0 because it has its fill, the primary hears when it
+    /// comes again.
+    ///
+    /// # Errors
+    /// There may be no descriptors for what would be claimed.
+    pub(crate) fn wait(&self, desk: usize, most: usize, waker: &Waker) -> io::Result<bool> {
         let mut state = self.lock();
-        let State { desks, owes_answer, ended } = &mut *state;
+        let State { desks, owes_answer, ended, spare } = &mut *state;
         let desk = &mut desks[desk];
         if !desk.arrived.is_empty() {
-            return true;
+            return Ok(true);
         }
         match &mut desk.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
         if *ended {
-            return false;
+            return Ok(false);
         }
-        if self.claim(desk, most) {
+        if most == 0 {
+            *owes_answer = true;
+        } else if let Err(err) = spare.check(most, self.socket.as_fd()) {
+            *owes_answer = true;
+            self.admission.lacks_descriptors();
+            return Err(err);
+        } else if self.claim(desk, most) {
             *owes_answer = false;
         } else if std::mem::take(owes_answer) {
             let _ = ToPrimary::Here.send(self.socket.as_fd());
         }
-        false
+        Ok(false)
     }
 
     /// Claims until so many are on their way; says whether there were any.
@@ -103,11 +128,10 @@ impl Intake {
         let before = desk.expected;
         for &listener in &desk.listeners {
             let more = most.saturating_sub(desk.expected);
-            desk.expected += self.page.offers.claim(listener, more);
+            desk.expected += self.admission.claim(more, |room| self.page.offers.claim(listener, room));
         }
         let claimed = desk.expected - before;
         if claimed > 0 {
-            self.page.connections_claimed(claimed as u64);
             // Full only where the primary has not read for long: then it has claims enough to hear of.
             let _ = ToPrimary::Claims.send(self.socket.as_fd());
         }
@@ -134,7 +158,7 @@ impl Intake {
         let ended = state.ended;
         let desk = &mut state.desks[desk];
         if claims_all && !ended {
-            self.claim(desk, usize::MAX);
+            self.claim(desk, MOST);
         }
         desk.waker = Some(waker.clone());
         ended || desk.expected == 0
@@ -152,7 +176,7 @@ impl Intake {
         let mut state = self.lock();
         state.ended = true;
         let missing: usize = state.desks.iter_mut().map(|desk| std::mem::take(&mut desk.expected)).sum();
-        (0..missing).for_each(|_| self.page.connection_closed());
+        (0..missing).for_each(|_| drop(Admission::arrived(&self.admission)));
         wake(state, |_| true);
     }
 
@@ -165,14 +189,16 @@ impl Intake {
     fn arrived(&self, connections: Vec<(OwnedFd, u16)>, lost: &[u16]) {
         let mut state = self.lock();
         for (fd, listener) in connections {
+            state.spare.took(&fd);
             // One that nobody has asked for is closed.
             if let Some(desk) = state.expects(listener) {
                 desk.arrived.push_back(fd);
             }
         }
         for &listener in lost {
+            state.spare.lost();
             if state.expects(listener).is_some() {
-                self.page.connection_closed();
+                drop(Admission::arrived(&self.admission));
             }
         }
         if !lost.is_empty() {

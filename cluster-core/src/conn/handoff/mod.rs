@@ -7,8 +7,8 @@ mod desk;
 mod dispatch;
 pub(crate) mod handed;
 pub(crate) mod intake;
-mod offer;
-mod passing;
+pub(crate) mod offer;
+pub(crate) mod passing;
 
 pub(crate) use desk::Handoff;
 pub(crate) use offer::Offers;

@@ -75,16 +75,20 @@ impl Offers {
         self.words[at].store(0, Ordering::Release);
     }
 
-    /// The worker claims up to `most` offers of this listener; answers with how many it got.
+    /// The worker claims up to `most` offers of this listener, the oldest first; answers with how many it got.
     pub(crate) fn claim(&self, listener: u16, most: usize) -> usize {
-        let claimed = self.words.iter().filter(|place| {
-            let word = place.load(Ordering::Acquire);
-            word != 0
-                && word & CLAIMED == 0
-                && Offer::listener(word) == listener
-                && place.compare_exchange(word, word | CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        });
-        claimed.take(most).count()
+        let mut open: [(u64, usize); MOST] =
+            std::array::from_fn(|at| (self.words[at].load(Ordering::Acquire), at));
+        // By the offers' numbers: a place is used again while an older offer waits in another.
+        open.sort_unstable();
+        let wanted = open
+            .into_iter()
+            .filter(|(word, _)| *word != 0 && word & CLAIMED == 0 && Offer::listener(*word) == listener);
+        let claim = |(word, at): &(u64, usize)| {
+            let place = &self.words[*at];
+            place.compare_exchange(*word, word | CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        wanted.filter(claim).take(most).count()
     }
 
     /// Whether an offer of this listener waits for the worker.
@@ -140,6 +144,16 @@ mod tests {
         (0..10).for_each(|at| offers.put(at, Offer::new(at as u64 + 1, 0)));
         assert_eq!(offers.claim(0, 4), 4);
         assert_eq!(offers.claim(0, 100), 6);
+    }
+
+    #[test]
+    fn whoever_has_waited_longest_is_claimed_first() {
+        let offers = offers();
+        let (old, new) = (Offer::new(1, 0), Offer::new(2, 0));
+        offers.put(7, old);
+        offers.put(3, new);
+        assert_eq!(offers.claim(0, 1), 1);
+        assert_eq!((offers.fate(7, old), offers.fate(3, new)), (Fate::Claimed, Fate::Open));
     }
 
     #[test]

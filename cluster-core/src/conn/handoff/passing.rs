@@ -1,6 +1,6 @@
 //! What is said over the socket by which connections change hands: packets of a few bytes, with descriptors.
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -24,12 +24,15 @@ pub(crate) enum ToPrimary {
     Here,
     /// I have claimed some of what you have offered.
     Claims,
+    /// There is room in the cluster: you wait for that. It says nothing of me.
+    Room,
 }
 
 const RING: u8 = 1;
 const CONNECTIONS: u8 = 2;
 const HERE: u8 = 3;
 const CLAIMS: u8 = 4;
+const ROOM: u8 = 5;
 
 /// The most connections in one packet.
 pub(crate) const MOST: usize = MAX_DESCRIPTORS;
@@ -51,6 +54,7 @@ impl ToPrimary {
         let kind = match self {
             ToPrimary::Here => HERE,
             ToPrimary::Claims => CLAIMS,
+            ToPrimary::Room => ROOM,
         };
         channel::try_send(socket, &[kind], &[])
     }
@@ -61,6 +65,7 @@ impl ToPrimary {
         match channel::receive_plain(socket, &mut packet).map(|len| &packet[..len]) {
             Ok([HERE]) => Heard::Said(ToPrimary::Here),
             Ok([CLAIMS]) => Heard::Said(ToPrimary::Claims),
+            Ok([ROOM]) => Heard::Said(ToPrimary::Room),
             Err(Errno::EAGAIN) => Heard::Nothing,
             Ok(_) | Err(_) => Heard::End,
         }
@@ -76,9 +81,8 @@ impl ToWorker {
     /// Sends up to [`MOST`] connections; never waits. They are the other's once it has succeeded.
     pub(crate) fn send_connections(
         socket: BorrowedFd<'_>,
-        connections: &[(OwnedFd, u16)],
+        connections: &[(impl AsFd, u16)],
     ) -> nix::Result<()> {
-        use std::os::fd::AsFd;
         let mut packet = vec![CONNECTIONS];
         packet.extend(connections.iter().flat_map(|(_, listener)| listener.to_le_bytes()));
         let fds: Vec<BorrowedFd<'_>> = connections.iter().map(|(fd, _)| fd.as_fd()).collect();

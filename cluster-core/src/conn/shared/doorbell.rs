@@ -50,6 +50,8 @@ struct State {
 #[derive(Default)]
 struct Sitter {
     listeners: Vec<Arc<ListeningSocket>>,
+    /// What it waits for, while it is in the set.
+    awaited: Awaited,
     waker: Option<Waker>,
 }
 
@@ -57,6 +59,16 @@ struct Sitter {
 pub(crate) struct Chair {
     door: Arc<Door>,
     seat: Seat,
+}
+
+/// What an acceptor waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Awaited {
+    /// Somebody in the queue.
+    #[default]
+    Connections,
+    /// Room in the cluster: the bell alone.
+    Room,
 }
 
 /// What an acceptor that waits finds.
@@ -85,13 +97,14 @@ impl Door {
         if seat == state.seats.len() {
             state.seats.push(Sitter::default());
         }
-        state.seats[seat] = Sitter { listeners, waker: None };
+        state.seats[seat] = Sitter { listeners, ..Sitter::default() };
         Chair { door: this.clone(), seat }
     }
 
     fn join(&self, state: &mut State, seat: Seat) -> io::Result<()> {
         let exclusive = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        for listener in &state.seats[seat].listeners {
+        let Sitter { listeners, awaited, .. } = &state.seats[seat];
+        for listener in listeners.iter().filter(|_| *awaited == Awaited::Connections) {
             self.set.add(listener.as_fd(), EpollEvent::new(exclusive, seat as u64))?;
         }
         if !state.bell_inside {
@@ -170,7 +183,7 @@ impl Chair {
     ///
     /// # Errors
     /// The set takes no more (epoll_ctl(2): ENOMEM, ENOSPC).
-    pub(crate) fn answer(&self, waker: &Waker) -> io::Result<Answer> {
+    pub(crate) fn answer(&self, awaited: Awaited, waker: &Waker) -> io::Result<Answer> {
         let (door, seat) = (&self.door, self.seat);
         let mut state = door.lock();
         let turn = state.membership.wait(seat);
@@ -182,7 +195,11 @@ impl Chair {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
-        if turn == Turn::Join
+        let changes = std::mem::replace(&mut state.seats[seat].awaited, awaited) != awaited;
+        if turn == Turn::Stay && changes {
+            door.remove(&mut state, &[seat]);
+        }
+        if (turn == Turn::Join || changes)
             && let Err(err) = door.join(&mut state, seat)
         {
             state.membership.step_back(seat);
@@ -190,6 +207,19 @@ impl Chair {
             return Err(err);
         }
         Ok(Answer::Wait)
+    }
+
+    /// The acceptor waits for nothing for a while.
+    pub(crate) fn step_aside(&self) {
+        let mut state = self.door.lock();
+        let left = state.membership.step_aside(self.seat);
+        if left.was_inside {
+            self.door.remove(&mut state, &[self.seat]);
+        }
+        drop(state);
+        if left.ring_neighbour {
+            self.door.bell.ring();
+        }
     }
 
     /// Somebody else is to look into the queues.

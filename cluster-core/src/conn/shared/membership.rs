@@ -150,6 +150,13 @@ impl Membership {
         }
     }
 
+    /// An acceptor is to wait for nothing for a while. What was spent on it is a neighbour's, as above.
+    pub(crate) fn step_aside(&mut self, seat: Seat) -> Left {
+        let left = self.leave(seat);
+        self.places[seat] = Place::Away;
+        left
+    }
+
     /// An acceptor could not join.
     pub(crate) fn step_back(&mut self, seat: Seat) {
         self.places[seat] = Place::Away;

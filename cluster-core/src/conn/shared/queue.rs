@@ -6,11 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::conn::admission::gate::{Entry, Gate};
 use crate::conn::connection::Connection;
 use crate::conn::shared::direct::{Direct, Passage};
-use crate::conn::shared::doorbell::{Answer, Chair, Door};
+use crate::conn::shared::doorbell::{Answer, Awaited, Chair, Door};
 use crate::conn::shared::turns::Turns;
-use crate::conn::socket::{self, ListeningSocket, Trouble};
+use crate::conn::socket::{ListeningSocket, Trouble};
 use crate::ipc::control::Queue as Lending;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -19,6 +20,7 @@ use crate::sys::page::Mapped;
 pub(crate) struct Queue {
     page: Arc<Mapped<Page>>,
     turns: Turns,
+    gate: Gate,
     /// The place at the door; none once the worker drains.
     chair: Option<Chair>,
     direct: Direct,
@@ -41,6 +43,8 @@ pub(crate) enum Left {
 pub(crate) enum Look {
     Taken(Connection),
     Empty,
+    /// This worker is to take no more for now.
+    Full,
     /// Out of descriptors or memory.
     Exhausted(io::Error),
 }
@@ -49,11 +53,12 @@ impl Queue {
     pub(crate) fn new(
         page: Arc<Mapped<Page>>,
         turns: Turns,
+        gate: Gate,
         door: &Arc<Door>,
         listeners: Vec<Arc<ListeningSocket>>,
     ) -> Self {
         let chair = Some(Door::sit(door, listeners.clone()));
-        Self { page, turns, chair, direct: Direct::new(), listeners, first: 0 }
+        Self { page, turns, gate, chair, direct: Direct::new(), listeners, first: 0 }
     }
 
     /// Waits to be woken, unless somebody has rung.
@@ -61,6 +66,22 @@ impl Queue {
     /// # Errors
     /// The wait set takes no more.
     pub(crate) fn wait(&mut self, saturated: bool, cx: &mut Context<'_>) -> io::Result<Answer> {
+        loop {
+            match self.gate.ask(1, cx) {
+                Entry::Open(_) => break,
+                Entry::Closed => {
+                    self.step_aside();
+                    return Ok(Answer::Wait);
+                }
+                Entry::ClusterFull => {
+                    self.step_out();
+                    // Rung, it asks again. A look at the queue would be one at what nobody may take.
+                    if self.sit_down(Awaited::Room, cx)? == Answer::Wait {
+                        return Ok(Answer::Wait);
+                    }
+                }
+            }
+        }
         match self.direct.wait(&self.listeners, saturated, cx) {
             Passage::Rung => {
                 self.page.rung();
@@ -69,7 +90,7 @@ impl Queue {
             Passage::Wait => Ok(Answer::Wait),
             Passage::Door => {
                 self.turns.wants();
-                self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(cx.waker()))
+                self.sit_down(Awaited::Connections, cx)
             }
         }
     }
@@ -101,9 +122,25 @@ impl Queue {
         }
     }
 
-    /// Leaves the queue alone until it waits again.
+    /// Leaves the queue alone until it waits again. What it was woken for is another's.
     pub(crate) fn rest(&mut self) {
         self.step_out();
+        if let Some(chair) = &self.chair {
+            chair.step_aside();
+            chair.ring_neighbour();
+        }
+    }
+
+    fn sit_down(&self, awaited: Awaited, cx: &mut Context<'_>) -> io::Result<Answer> {
+        self.chair.as_ref().map_or(Ok(Answer::Wait), |chair| chair.answer(awaited, cx.waker()))
+    }
+
+    /// Waits for no connection, because this worker has its fill.
+    fn step_aside(&mut self) {
+        self.step_out();
+        if let Some(chair) = &self.chair {
+            chair.step_aside();
+        }
     }
 
     /// Whoever leaves without accepting rings a neighbour.
@@ -121,7 +158,7 @@ impl Queue {
         let mut asked = 0;
         while asked < self.listeners.len() {
             let at = (self.first + asked) % self.listeners.len();
-            match self.take_from(at) {
+            match self.gate.accept(&self.listeners[at]) {
                 Ok(connection) => {
                     self.first = at + 1;
                     self.direct.took();
@@ -129,6 +166,7 @@ impl Queue {
                     return Look::Taken(connection);
                 }
                 Err(Trouble::Empty) => asked += 1,
+                Err(Trouble::Full) => return Look::Full,
                 Err(Trouble::OneConnection) => {}
                 Err(Trouble::Exhausted(err)) => return Look::Exhausted(err),
                 Err(Trouble::Closed) => {
@@ -140,11 +178,6 @@ impl Queue {
             }
         }
         Look::Empty
-    }
-
-    fn take_from(&self, at: usize) -> Result<Connection, Trouble> {
-        let incoming = socket::accept(self.listeners[at].as_fd()).map_err(Trouble::from)?;
-        Connection::new(incoming, Some(self.page.clone())).map_err(Trouble::from)
     }
 
     /// Whether a connection waits in one of the queues.
@@ -159,6 +192,7 @@ impl Queue {
     /// at once and a successor can bind.
     pub(crate) fn leave(&mut self, closes_queue: bool) -> Option<Connection> {
         self.step_out();
+        self.gate.leave();
         self.chair = None;
         while closes_queue && !self.listeners.is_empty() {
             let last = self.listeners.len() - 1;
@@ -167,10 +201,10 @@ impl Queue {
                 self.listeners.pop();
                 continue;
             }
-            match self.take_from(last) {
+            match self.gate.accept(&self.listeners[last]) {
                 Ok(connection) => return Some(connection),
                 Err(Trouble::OneConnection) => {}
-                Err(Trouble::Empty | Trouble::Exhausted(_) | Trouble::Closed) => {
+                Err(Trouble::Empty | Trouble::Full | Trouble::Exhausted(_) | Trouble::Closed) => {
                     if let Some(listener) = self.listeners.pop() {
                         listener.shut_down();
                     }

@@ -12,15 +12,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::io::unix::AsyncFd;
 
+use crate::conn::admission::AdmissionPolicy;
+use crate::conn::admission::limits;
+use crate::conn::exhaustion;
 use crate::conn::shared::bell::Bell;
 use crate::conn::shared::rota::Rota;
-use crate::conn::socket::ListeningSocket;
+use crate::conn::socket::{ListeningSocket, Trouble};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::sys::readiness::{self, Steady};
 
 /// Between two looks. Two of them are the longest that a connection waits while a worker is idle.
 const EVERY: Duration = Duration::from_millis(20);
+/// While clients are refused.
+const REFUSING: Duration = Duration::from_millis(5);
+/// Clients refused in a row, before others have a turn; and in one look.
+const MOUTHFUL: usize = 64;
+const MOST_REFUSED: usize = 16 * MOUTHFUL;
 /// So many looks in a row without anything new, and it sleeps until the next connection.
 const QUIET: u32 = 50;
 
@@ -31,6 +39,7 @@ pub(crate) struct Watch {
     rota: Arc<OwnedFd>,
     queues: Arc<Vec<ListeningSocket>>,
     pages: Arc<Mutex<Vec<Arc<Mapped<Page>>>>>,
+    policy: Arc<AdmissionPolicy>,
 }
 
 /// The queues, for the next connection.
@@ -86,10 +95,19 @@ impl Looks {
 
 impl Watch {
     /// For these queues; none of them, nothing to do.
-    pub(crate) fn new(queues: Vec<ListeningSocket>) -> nix::Result<Self> {
-        let bell = Arc::new(Bell::new()?);
+    pub(crate) fn new(
+        bell: Arc<Bell>,
+        queues: Vec<ListeningSocket>,
+        policy: AdmissionPolicy,
+    ) -> nix::Result<Self> {
         let (_, rota) = Mapped::<Rota>::create(c"cluster-rota")?;
-        Ok(Self { bell, rota: Arc::new(rota), queues: Arc::new(queues), pages: Arc::default() })
+        Ok(Self {
+            bell,
+            rota: Arc::new(rota),
+            queues: Arc::new(queues),
+            pages: Arc::default(),
+            policy: Arc::new(policy),
+        })
     }
 
     /// What every worker gets, too: the rota. Nobody here looks into it.
@@ -98,7 +116,7 @@ impl Watch {
     }
 
     /// What every worker gets: the bell.
-    pub(crate) fn bell(&self) -> &Bell {
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
         &self.bell
     }
 
@@ -138,12 +156,15 @@ impl Watch {
         while let Ok(mut ready) = next.readable().await {
             ready.clear_ready();
             loop {
-                tokio::time::sleep(EVERY).await;
-                let pages = self.pages();
-                let accepted =
-                    pages.iter().fold(0, |sum: u64, page| sum.wrapping_add(page.connections_total()));
-                drop(pages);
-                match looks.look(self.somebody_waits(), accepted) {
+                let refuses = self.policy.refuses && self.is_full();
+                tokio::time::sleep(if refuses { REFUSING } else { EVERY }).await;
+                let accepted = self.accepted();
+                let (waits, full) = (self.somebody_waits(), self.is_full());
+                if full && self.policy.refuses {
+                    self.refuse().await;
+                }
+                // Who waits for room waits for nobody who was woken: nobody is to be rung for them.
+                match looks.look(waits && !full, accepted) {
                     Verdict::Look => {}
                     Verdict::Ring => self.bell.ring(),
                     Verdict::Sleep => break,
@@ -154,6 +175,40 @@ impl Watch {
             // A connection that came since that look is told at once.
             for queue in self.queues.iter() {
                 let _ = set.modify(queue.as_fd(), &mut next_connection());
+            }
+        }
+    }
+
+    /// Connections that all workers have accepted so far.
+    fn accepted(&self) -> u64 {
+        self.pages().iter().fold(0, |sum, page| sum.wrapping_add(page.connections_total()))
+    }
+
+    /// Whether no worker has room.
+    fn is_full(&self) -> bool {
+        self.policy.book.as_ref().is_some_and(|book| book.is_full())
+            || limits::all_full(self.pages().iter().map(|page| &***page))
+    }
+
+    /// Resets those who wait, for as long as there is no room for them.
+    async fn refuse(&self) {
+        for queue in &*self.queues {
+            for nth in 1..=MOST_REFUSED {
+                match queue.refuse().map_err(Trouble::from) {
+                    Ok(()) | Err(Trouble::OneConnection) => {}
+                    Err(Trouble::Exhausted(err)) => {
+                        exhaustion::warn(&err);
+                        break;
+                    }
+                    Err(Trouble::Empty | Trouble::Full | Trouble::Closed) => break,
+                }
+                if nth % MOUTHFUL == 0 {
+                    // Supervision is not to wait for a flood of clients.
+                    tokio::task::yield_now().await;
+                }
+                if !self.is_full() {
+                    return;
+                }
             }
         }
     }
@@ -204,7 +259,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let watch = Watch::new(vec![OwnedFd::from(listener.try_clone().unwrap()).into()]).unwrap();
+        let queue = OwnedFd::from(listener.try_clone().unwrap()).into();
+        let policy = AdmissionPolicy { book: None, refuses: false };
+        let watch = Watch::new(Arc::new(Bell::new().unwrap()), vec![queue], policy).unwrap();
         watch.begin().unwrap();
         for _ in 0..2 {
             tokio::time::sleep(EVERY * (QUIET + 10)).await;

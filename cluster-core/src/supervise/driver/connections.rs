@@ -1,18 +1,25 @@
 //! What becomes of connections when workers come and go.
 use std::io;
+use std::sync::Arc;
 
-use crate::conn::Watch;
 use crate::conn::listen::ClusterSocket;
+use crate::conn::{AdmissionPolicy, Bell, Book, Limits, Watch};
 use crate::id::PeerId;
 use crate::scheduling::Scheduling;
 use crate::supervise::driver::Driver;
 use crate::supervise::peer::Peer;
 
-/// Looks after the queues of which workers help themselves.
-pub(super) fn watch_over(sockets: &[ClusterSocket]) -> io::Result<Watch> {
+/// Looks after the queues of which workers help themselves, and after what all have open.
+pub(super) fn watch_over(
+    sockets: &[ClusterSocket],
+    limits: &Limits,
+) -> io::Result<(Watch, Option<Arc<Book>>)> {
+    let bell = Arc::new(Bell::new()?);
+    let book = limits.cluster.map(|limit| Book::begin(limit, bell.clone())).transpose()?;
     let shared = sockets.iter().filter(|socket| socket.name.scheduling == Scheduling::Shared);
     let queues = shared.map(|socket| socket.listener.try_clone()).collect::<io::Result<_>>()?;
-    Watch::new(queues).map_err(io::Error::from)
+    let policy = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
+    Ok((Watch::new(bell, queues, policy)?, book))
 }
 
 impl Driver {
@@ -26,7 +33,9 @@ impl Driver {
     }
 
     /// At once: the connections that a process which is gone was woken for, or offered, others take.
-    pub(super) fn let_go(&self, peer: PeerId, held: &Peer) {
+    pub(super) fn let_go(&self, peer: PeerId, held: &mut Peer) {
+        // BEFORE others look whether there is room.
+        held.give_up_share();
         self.watch.leave(held.page());
         if let Some(handoff) = &self.handoff {
             handoff.leave(peer);
