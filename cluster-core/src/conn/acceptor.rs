@@ -103,13 +103,13 @@ impl Acceptor {
         }
         loop {
             let looks = match self.turn {
-                Turn::HasTaken if self.appetite.takes_another() => true,
+                Turn::HasTaken if self.appetite.takes_another() && self.source.may_take(cx) => true,
                 Turn::HasTaken => {
                     self.turn = Turn::ComesRound;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Turn::ComesRound => self.come_round(),
+                Turn::ComesRound => self.come_round(cx),
                 Turn::Waits => match self.source.wait(&self.appetite, cx) {
                     Ok(Answer::Rung) if self.source.is_turn() => true,
                     Ok(Answer::Rung) => self.leave_one(true),
@@ -119,7 +119,7 @@ impl Acceptor {
                 Turn::Leaves => {
                     let left = ready!(self.source.poll_left(cx));
                     self.turn = Turn::Waits;
-                    left == Left::Ours
+                    left == Left::Ours && self.source.may_take(cx)
                 }
             };
             if looks {
@@ -141,16 +141,16 @@ impl Acceptor {
     }
 
     /// The loop's other tasks have had a turn: whether to look for another connection at once.
-    fn come_round(&mut self) -> bool {
+    fn come_round(&mut self, cx: &mut Context<'_>) -> bool {
         self.appetite.come_round();
         self.turn = Turn::Waits;
         if self.appetite.is_saturated() {
-            return true;
+            return self.source.may_take(cx);
         }
         let somebody_waits = self.source.somebody_waits();
         self.appetite.saw(somebody_waits);
         // Not through the wait set, where that costs the connection time and nobody else wants it.
-        somebody_waits && (self.source.is_turn() || self.leave_one(false))
+        somebody_waits && self.source.may_take(cx) && (self.source.is_turn() || self.leave_one(false))
     }
 
     /// Leaves a connection to another worker; true where that cannot be.

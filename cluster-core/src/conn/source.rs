@@ -26,6 +26,15 @@ impl Source {
         }
     }
 
+    /// Whether its worker may have one more. Where not, it is to wait, which tells it when it may again.
+    pub(crate) fn may_take(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Source::Queue(queue) => queue.may_take(cx),
+            // What has arrived was counted when it was claimed.
+            Source::Handed(_) => true,
+        }
+    }
+
     /// Whether to take the next one, and not to leave it to another worker.
     pub(crate) fn is_turn(&self) -> bool {
         match self {

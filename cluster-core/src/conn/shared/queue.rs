@@ -95,6 +95,11 @@ impl Queue {
         }
     }
 
+    /// Whether its worker may have one more.
+    pub(crate) fn may_take(&mut self, cx: &mut Context<'_>) -> bool {
+        matches!(self.gate.ask(1, cx), Entry::Open(_))
+    }
+
     /// Whether to take the next one, and not to leave it to those who have had fewer: while connections come slowly
     /// enough to take turns.
     pub(crate) fn is_turn(&self) -> bool {
