@@ -11,9 +11,21 @@ mod readme {}
 mod start {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/limits.md")]
+mod limits {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/messages.md")]
 mod messages {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/node.md")]
 mod node {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/listeners.md")]
+mod listeners {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/scheduling.md")]
+mod scheduling {}

@@ -1,11 +1,14 @@
-// A Node cluster: `node node_cluster.js WORKERS`. An HTTP server per worker on one port, and a new worker for
-// each that ends. Prints `listening on http://ADDR` when all serve, and ends when its standard input does.
+// A cluster of Node, or of Bun: `node node_cluster.js WORKERS`. An HTTP server per worker on one port, and a new
+// worker for each that ends. `/block?ms=N` blocks a worker's loop first. Prints `listening on http://ADDR` when all
+// serve, and ends when its standard input does.
 'use strict';
 const cluster = require('node:cluster');
 const http = require('node:http');
 const net = require('node:net');
 
 const HOST = '127.0.0.1';
+const BACKLOG = 4096;
+const BLOCK = '/block?ms=';
 
 function primary(workers, port) {
   let serving = 0;
@@ -31,8 +34,16 @@ function freePort(use) {
 
 function worker() {
   const answer = `hello from worker ${cluster.worker.id} (pid ${process.pid})\n`;
-  const server = http.createServer((request, response) => response.end(answer));
-  server.listen(Number(process.env.BENCH_PORT), HOST);
+  const server = http.createServer((request, response) => {
+    if (request.url.startsWith(BLOCK)) block(Number(request.url.slice(BLOCK.length)));
+    response.end(answer);
+  });
+  server.listen({ port: Number(process.env.BENCH_PORT), host: HOST, backlog: BACKLOG });
+}
+
+function block(ms) {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
 }
 
 if (cluster.isPrimary) freePort((port) => primary(Number(process.argv[2] ?? 1), port));

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::suites::{SUITES, Suite};
 
 /// Fewer rounds make no median worth printing.
@@ -27,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     /// The folder that a plot is written to; without it, nothing is written anywhere.
     pub(crate) plot: Option<PathBuf>,
+    /// What of the suite is measured.
+    pub(crate) filter: Filter,
 }
 
 impl Options {
@@ -40,6 +43,7 @@ impl Options {
 pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, Error> {
     let mut args = args.into_iter();
     let (mut suite, mut json, mut quick, mut rounds, mut plot) = (None, false, false, None, None);
+    let mut filter = Filter::default();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--help" | "-h" => return Ok(Request::Help),
@@ -47,6 +51,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, E
             "--quick" => quick = true,
             "--rounds" => rounds = Some(read_rounds(args.next())?),
             "--plot" => plot = Some(read_folder(args.next())?),
+            "--only" => filter.cases.push(read_name(args.next()).ok_or(Error::NoCase)?),
+            "--subjects" => {
+                let names = read_name(args.next()).ok_or(Error::NoSubject)?;
+                filter.subjects.extend(names.split(',').map(|name| name.trim().to_owned()));
+            }
             option if option.starts_with('-') => return Err(Error::UnknownOption(arg)),
             name => {
                 let found = SUITES.iter().find(|suite| suite.name == name);
@@ -63,7 +72,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, E
     if plot.is_some() && suite.plot.is_none() {
         return Err(Error::NoPlot(suite.name));
     }
-    Ok(Request::Run(Options { suite, json, quick, rounds, plot }))
+    filter.check(suite)?;
+    Ok(Request::Run(Options { suite, json, quick, rounds, plot, filter }))
 }
 
 fn read_rounds(value: Option<String>) -> Result<usize, Error> {
@@ -72,23 +82,28 @@ fn read_rounds(value: Option<String>) -> Result<usize, Error> {
 }
 
 fn read_folder(value: Option<String>) -> Result<PathBuf, Error> {
-    value
-        .filter(|value| !value.is_empty() && !value.starts_with('-'))
-        .map(PathBuf::from)
-        .ok_or(Error::NoFolder)
+    read_name(value).map(PathBuf::from).ok_or(Error::NoFolder)
+}
+
+/// What follows an option; another option does not.
+fn read_name(value: Option<String>) -> Option<String> {
+    value.filter(|value| !value.is_empty() && !value.starts_with('-'))
 }
 
 /// What `--help` prints.
 pub(crate) fn help() -> String {
     let mut text = format!(
-        "cargo run --release -p bench -- SUITE [--json] [--quick] [--rounds N] [--plot FOLDER]\n\n\
-         --json         one object instead of a table\n\
-         --quick        {FEWEST_ROUNDS} rounds with less in each; ends within 60 s, building aside\n\
-         --rounds N     rounds of all subjects, at least {FEWEST_ROUNDS} (default {ROUNDS})\n\
-         --plot FOLDER  draws FOLDER/SUITE.svg too\n\nSuites:\n"
+        "cargo run --release -p bench -- SUITE [--json] [--quick] [--rounds N] [--plot FOLDER]\n\
+         \x20                                     [--only CASE].. [--subjects A,B]\n\n\
+         --json          one object instead of a table\n\
+         --quick         at most {FEWEST_ROUNDS} rounds with less in each; ends within 60 s, building aside\n\
+         --rounds N      rounds of all subjects, at least {FEWEST_ROUNDS} (default {ROUNDS})\n\
+         --plot FOLDER   draws FOLDER/SUITE.svg too\n\
+         --only CASE     only cases with this in their names; may be said several times\n\
+         --subjects A,B  only these subjects\n\nSuites:\n"
     );
     for suite in SUITES {
-        text.push_str(&format!("  {:<10} {}\n", suite.name, suite.about));
+        text.push_str(&format!("  {:<12} {}\n", suite.name, suite.about));
     }
     text
 }
@@ -141,6 +156,11 @@ mod tests {
             ("messages --plot", "--plot"),
             ("messages --plot --json", "--plot"),
             ("restart --plot docs", "`restart` has no plot"),
+            ("restart --only", "--only"),
+            ("restart --only --json", "--only"),
+            ("restart --subjects", "--subjects"),
+            ("restart --only nonsense", "`nonsense`"),
+            ("restart --only nonsense", "kill to answer"),
         ] {
             let err = read(line).expect_err(line).to_string();
             assert!(err.contains(named), "`{line}` is answered with: {err}");
@@ -151,6 +171,13 @@ mod tests {
     fn a_plot_is_written_where_asked_and_only_then() {
         assert_eq!(options("messages --plot docs/img").plot, Some(PathBuf::from("docs/img")));
         assert_eq!(options("messages").plot, None);
+    }
+
+    #[test]
+    fn cases_and_subjects_may_be_several() {
+        let filter = options("messages --only broadcast --subjects a,b --only drain --subjects c").filter;
+        assert_eq!(filter.cases, ["broadcast", "drain"]);
+        assert_eq!(filter.subjects, ["a", "b", "c"]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Question {
 }
 
 /// The process id in `hello from worker ID (pid PID)`, once all of it is there.
-fn pid_in(answer: &[u8]) -> Option<u32> {
+pub(crate) fn pid_in(answer: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(answer).ok()?.strip_prefix("HTTP/1.1 200 ")?;
     let (_, rest) = text.split_once("(pid ")?;
     rest.split_once(')')?.0.parse().ok()

@@ -37,6 +37,18 @@ pub(crate) enum Error {
     Kill { subject: &'static str, pid: u32, source: nix::Error },
     #[error("{subject}, told `{args}`: {why}{said}")]
     Trial { subject: &'static str, args: String, why: io::Error, said: String },
+    #[error("--only wants a part of a case's name")]
+    NoCase,
+    #[error("--subjects wants names, with commas between them")]
+    NoSubject,
+    #[error("the suite `{suite}` has no case with `{part}` in its name; there are:\n  {cases}")]
+    UnknownCase { suite: &'static str, part: String, cases: String },
+    #[error("there is no subject `{0}` in what is measured; there are: {1}")]
+    UnknownSubject(String, String),
+    #[error("nobody is left to be measured: {0}")]
+    NobodyLeft(String),
+    #[error("{subject}, {case}: {source}{said}")]
+    Load { subject: &'static str, case: &'static str, source: io::Error, said: String },
     #[error("--plot wants a folder")]
     NoFolder,
     #[error("the suite `{0}` has no plot")]

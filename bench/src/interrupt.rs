@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::Error;
-use crate::footprint;
+use crate::{footprint, scratch};
 
 /// From now on SIGINT, SIGTERM and SIGHUP stop this program's children, then itself.
 ///
@@ -27,6 +27,7 @@ pub(crate) fn tidy_up_when_interrupted() -> Result<(), Error> {
         for pid in footprint::children(process::id()) {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
         }
+        scratch::remove_all();
         process::exit(128 + signal as i32)
     });
     Ok(())

@@ -1,8 +1,11 @@
 //! Where it was measured: what makes figures differ, and nothing that names the machine.
+use std::ffi::OsStr;
 use std::process::Command;
 use std::{env, fmt, fs, thread};
 
 use serde::Serialize;
+
+use crate::installed::Installed;
 
 /// One machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -12,12 +15,14 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) kernel: String,
     pub(crate) rustc: String,
-    /// `None` where it is not installed.
+    /// `None` where it is not installed; so are those that follow.
     pub(crate) node: Option<String>,
+    pub(crate) bun: Option<String>,
+    pub(crate) nginx: Option<String>,
 }
 
 impl Machine {
-    pub(crate) fn of_this() -> Self {
+    pub(crate) fn of_this(installed: &Installed) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         // Cargo sets RUSTC where it was told to use another one.
         let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
@@ -25,17 +30,28 @@ impl Machine {
             cores: thread::available_parallelism().map_or(1, usize::from),
             cpu: cpu_model(&read("/proc/cpuinfo")).unwrap_or(env::consts::ARCH).to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            rustc: version(&rustc).unwrap_or_else(|| "rustc of unknown version".into()),
-            node: version("node"),
+            rustc: version(&rustc, "--version").unwrap_or_else(|| "rustc of unknown version".into()),
+            node: installed.node.as_ref().and_then(|node| version(node, "--version")),
+            bun: installed.bun.as_ref().and_then(|bun| version(bun, "--version")),
+            nginx: installed.nginx.as_ref().and_then(|nginx| version(nginx, "-v")),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cores, cpu, kernel, rustc, node } = self;
-        let node = node.as_ref().map_or("no node".to_owned(), |version| format!("node {version}"));
-        write!(f, "{cores} cores of {cpu}, Linux {kernel}, {rustc}, {node}")
+        let Self { cores, cpu, kernel, rustc, node, bun, nginx } = self;
+        write!(f, "{cores} cores of {cpu}, Linux {kernel}, {rustc}")?;
+        match node {
+            Some(version) => write!(f, ", node {version}")?,
+            None => f.write_str(", no node")?,
+        }
+        for (peer, version) in [("bun", bun), ("nginx", nginx)] {
+            if let Some(version) = version {
+                write!(f, ", {peer} {version}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -46,11 +62,13 @@ fn cpu_model(cpuinfo: &str) -> Option<&str> {
 }
 
 /// What a program says of its version, if it is installed.
-fn version(program: &str) -> Option<String> {
-    let output =
-        Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    Some(said.lines().next()?.trim().to_owned())
+fn version(program: impl AsRef<OsStr>, ask: &str) -> Option<String> {
+    let output = Command::new(program).arg(ask).output().ok().filter(|output| output.status.success())?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let line = said.lines().next()?.trim();
+    // nginx says its name too, and on standard error.
+    Some(line.strip_prefix("nginx version: nginx/").unwrap_or(line).to_owned())
 }
 
 #[cfg(test)]
@@ -66,6 +84,6 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_installed_has_no_version() {
-        assert_eq!(version("no-such-program-as-this"), None);
+        assert_eq!(version("no-such-program-as-this", "--version"), None);
     }
 }

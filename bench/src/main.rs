@@ -7,26 +7,34 @@
 // What is asked for, and what comes out.
 mod args;
 mod error;
+mod filter;
 mod json;
 mod machine;
 mod plot;
+mod ratio;
 mod report;
 mod stats;
 mod table;
 
 // How it is measured.
+mod exchange;
 mod load;
 mod rounds;
 mod suites;
+mod swarm;
 
 // What is measured: programs of ours and peers, how they start, what they answer, what they hold.
 mod client;
 mod cpu;
 mod footprint;
+mod installed;
 mod interrupt;
 mod log;
+mod nginx;
 mod peer;
 mod programs;
+mod scratch;
+mod status;
 mod subject;
 mod trial;
 
@@ -34,6 +42,7 @@ use std::process::ExitCode;
 
 use args::{Options, Request};
 use error::Error;
+use installed::Installed;
 use machine::Machine;
 use programs::Programs;
 use report::Report;
@@ -67,9 +76,11 @@ fn run(options: &Options) -> Result<String, Error> {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
     let programs = Programs::build(suite.examples, suite.own)?;
-    let machine = Machine::of_this();
-    let mut lineup =
-        (suite.line_up)(&Setting { programs, node: machine.node.is_some(), quick: options.quick })?;
+    let installed = Installed::here();
+    let machine = Machine::of_this(&installed);
+    let filter = &options.filter;
+    let mut lineup = (suite.line_up)(&Setting { programs, installed, quick: options.quick, filter })?;
+    filter.thin_out(&mut lineup)?;
     for skipped in &lineup.skipped {
         eprintln!("bench: {skipped}");
     }
@@ -77,14 +88,12 @@ fn run(options: &Options) -> Result<String, Error> {
         eprintln!("bench: {warning}");
     }
     let pace = Pace { rounds: options.rounds, time: options.time() };
-    let measured = rounds::interleave(&mut lineup.entries, &pace)?;
-    let report = Report {
-        suite: suite.name,
-        machine,
-        rounds: measured.rounds,
-        rows: measured.rows(),
-        skipped: lineup.skipped,
-    };
+    let mut measured = rounds::interleave(&mut lineup.entries, &pace)?;
+    measured.compare(suite.ratios);
+    let mut rows = measured.rows();
+    rows.retain(|row| filter.wants(&row.case));
+    let (rounds, skipped) = (measured.rounds, lineup.skipped);
+    let report = Report { suite: suite.name, machine, rounds, rows, skipped };
     if let (Some(folder), Some(plot)) = (&options.plot, suite.plot) {
         let path = folder.join(suite.name).with_extension("svg");
         std::fs::write(&path, plot::render(&report, plot)).map_err(|source| Error::Plot { path, source })?;

@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -53,6 +53,11 @@ impl Group {
     /// A group of its own: whatever it starts is killed with it, and their ids cannot become another's before.
     pub(crate) fn start(mut command: Command) -> io::Result<Self> {
         command.process_group(0).spawn().map(Self)
+    }
+
+    /// How its first process has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
     }
 
     /// The process id of the first.

@@ -24,6 +24,14 @@ impl Panel {
     pub(crate) fn shows(&self, case: &str) -> bool {
         self.cases.iter().any(|start| case.starts_with(start))
     }
+
+    /// Those of one unit: ratios and failures have cases of the same name. Nothing has no place on a logarithmic scale.
+    fn rows<'a>(&self, report: &'a Report) -> Vec<&'a Row> {
+        let mut rows: Vec<&Row> = report.rows.iter().filter(|row| self.shows(&row.case)).collect();
+        let unit = rows.first().map_or("", |row| row.unit);
+        rows.retain(|row| row.unit == unit && row.median > 0.0);
+        rows
+    }
 }
 
 /// Lengths are in pixels of the picture's own scale.
@@ -31,8 +39,8 @@ const WIDTH: usize = 1000;
 const MARGIN: usize = 24;
 /// From the top to the first bar: title, legend, panels' titles.
 const HEAD: usize = 116;
-/// Below the last bar: the scale's labels, the machine.
-const FOOT: usize = 64;
+/// Below the last bar: the scale's labels, how it was made, the machine.
+const FOOT: usize = 80;
 const GAP: usize = 40;
 /// Right of the longest bar, for its figure.
 const FIGURE: usize = 64;
@@ -49,19 +57,16 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fil
 .title{font-size:18px;font-weight:600}.panel{font-size:13px;font-weight:600}.case{font-weight:600}\
 .figure{font-size:11px;paint-order:stroke;stroke:#fff;stroke-width:3px}.soft{font-size:11px;fill:#59636e}\
 .ground{fill:#fff;stroke:#d1d9e0}.line{stroke:#d1d9e0}\
-.s0{fill:#d9480f}.s1{fill:#2b8a3e}.s2{fill:#74b816}.s3{fill:#1864ab}.s4{fill:#4dabf7}.s5{fill:#868e96}.s6{fill:#9c36b5}\
+.s0{fill:#d9480f}.s1{fill:#2b8a3e}.s2{fill:#74b816}.s3{fill:#1864ab}.s4{fill:#4dabf7}.s5{fill:#868e96}.s6{fill:#9c36b5}.s7{fill:#e0a800}\
 @media(prefers-color-scheme:dark){text{fill:#f0f6fc}.figure{stroke:#0d1117}.soft{fill:#9198a1}\
 .ground{fill:#0d1117;stroke:#3d444d}.line{stroke:#3d444d}\
-.s0{fill:#ff8c42}.s1{fill:#40c057}.s2{fill:#a9e34b}.s3{fill:#4c8fd6}.s4{fill:#a5d8ff}.s5{fill:#adb5bd}.s6{fill:#cc5de8}}";
+.s0{fill:#ff8c42}.s1{fill:#40c057}.s2{fill:#a9e34b}.s3{fill:#4c8fd6}.s4{fill:#a5d8ff}.s5{fill:#adb5bd}.s6{fill:#cc5de8}.s7{fill:#ffe066}}";
 
 /// The picture of a report.
 pub(crate) fn render(report: &Report, plot: &Plot) -> String {
     let subjects = subjects(report);
-    let panels: Vec<(&Panel, Vec<&Row>)> = plot
-        .panels
-        .iter()
-        .map(|panel| (panel, report.rows.iter().filter(|row| panel.shows(&row.case)).collect()))
-        .collect();
+    let panels: Vec<(&Panel, Vec<&Row>)> =
+        plot.panels.iter().map(|panel| (panel, panel.rows(report))).collect();
     let bars = panels.iter().map(|(_, rows)| height(rows)).max().unwrap_or(0);
     let total = HEAD + bars + FOOT;
     let mut svg = format!(
@@ -80,8 +85,9 @@ pub(crate) fn render(report: &Report, plot: &Plot) -> String {
         text(&mut svg, "panel", left, HEAD - 14, panel.title);
         draw(&mut svg, rows, &subjects, left, width - FIGURE, HEAD + bars);
     }
-    let made = format!("Medians of {} rounds, logarithmic scale. {}.", report.rounds, report.machine);
-    text(&mut svg, "soft", MARGIN, total - 18, &made);
+    let made = format!("Medians of {} rounds, logarithmic scale.", report.rounds);
+    text(&mut svg, "soft", MARGIN, total - 34, &made);
+    text(&mut svg, "soft", MARGIN, total - 18, &format!("{}.", report.machine));
     svg.push_str("</svg>\n");
     svg
 }
@@ -206,6 +212,15 @@ mod tests {
         let svg = render(&with(&[("kill -> answer", "x", 20.0), ("CPU, kill", "x", 3.0)]), &PLOT);
         assert!(svg.contains(">kill -&gt; answer</text>") && svg.contains("Kills &amp; answers"), "{svg}");
         assert!(!svg.contains("CPU"), "{svg}");
+    }
+
+    #[test]
+    fn other_units_and_nothing_are_left_out() {
+        let mut report = with(&[("kill a", "x", 20.0), ("kill a, by y", "x", 2.0), ("kill b", "x", 0.0)]);
+        report.rows[1].unit = "x";
+        let svg = render(&report, &PLOT);
+        assert!(svg.contains(">kill a</text>"), "{svg}");
+        assert!(!svg.contains("by y") && !svg.contains("kill b"), "{svg}");
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(crate) mod tests {
             kernel: "6.1.0".into(),
             rustc: "rustc 1.88.0".into(),
             node: None,
+            bun: None,
+            nginx: None,
         };
         let skipped = Skipped { subject: "node", why: "not installed" };
         Report { suite: "restart", machine, rounds: 7, rows: vec![row], skipped: vec![skipped] }

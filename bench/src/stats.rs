@@ -26,6 +26,16 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     middle(&sorted(values))
 }
 
+/// The smallest value that at least so many percent of all do not exceed.
+///
+/// # Panics
+/// Where there is no value.
+pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
+    let sorted = sorted(values);
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted[rank.max(1) - 1]
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     assert!(!values.is_empty(), "nothing was measured");
     let mut sorted = values.to_vec();
@@ -53,6 +63,15 @@ mod tests {
     fn one_far_value_moves_the_maximum_and_not_the_median() {
         let summary = Summary::of(&[2.0, 1000.0, 1.0, 3.0, 2.0]);
         assert_eq!(summary, Summary { median: 2.0, min: 1.0, max: 1000.0 });
+    }
+
+    #[test]
+    fn one_in_a_hundred_may_be_above_the_99th_percentile() {
+        let to = |last: u32| (1..=last).map(f64::from).rev().collect::<Vec<_>>();
+        assert_eq!(percentile(&to(100), 99), 99.0);
+        assert_eq!(percentile(&to(101), 99), 100.0);
+        assert_eq!(percentile(&to(3), 99), 3.0);
+        assert_eq!((percentile(&to(7), 0), percentile(&to(7), 100)), (1.0, 7.0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A subject: a program of ours or a peer, how it is started, and what can be asked of it while it runs.
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::client::{self, Place};
 use crate::error::Error;
 use crate::footprint::Footprint;
 use crate::log::Log;
+use crate::nginx::Nginx;
 use crate::peer::Peer;
 
 /// How long an answer may take.
@@ -25,6 +27,10 @@ pub(crate) struct Subject {
     pub(crate) program: Program,
     /// Where it answers with its worker's process id.
     pub(crate) path: &'static str,
+    /// What it is told after its first argument.
+    pub(crate) told: Vec<String>,
+    /// Variables that are set for it.
+    pub(crate) environment: &'static [(&'static str, &'static str)],
 }
 
 /// What to start.
@@ -32,8 +38,10 @@ pub(crate) struct Subject {
 pub(crate) enum Program {
     /// A cluster of ours; its first argument is the address.
     Cluster(PathBuf),
-    /// A script of `peers/` for Node; its first argument is the number of workers.
-    Node(&'static str),
+    /// A script of `peers/` and what runs it; its first argument is the number of workers.
+    Script { runner: PathBuf, script: &'static str },
+    /// nginx, with a configuration made for the run.
+    Nginx(PathBuf),
     /// A program of this package that is no cluster of ours; its arguments are those of its suite.
     Peer(PathBuf),
 }
@@ -51,9 +59,15 @@ pub(crate) struct Running {
 enum Host {
     Cluster(Process),
     Peer(Peer),
+    Nginx(Nginx),
 }
 
 impl Subject {
+    /// One that is told nothing.
+    pub(crate) fn new(name: &'static str, program: Program) -> Self {
+        Self { name, program, path: "/", told: Vec::new(), environment: &[] }
+    }
+
     /// Starts it with so many workers and waits until all are ready.
     pub(crate) fn start(&self, workers: usize) -> Result<Running, Error> {
         let failed = |source, said| Error::Start { subject: self.name, source, said };
@@ -70,45 +84,63 @@ impl Subject {
         command.stderr(stderr);
         match &self.program {
             Program::Cluster(_) => {
-                command.arg("127.0.0.1:0").env("CLUSTER_WORKERS", workers.to_string());
+                command.arg("127.0.0.1:0").args(&self.told).env("CLUSTER_WORKERS", workers.to_string());
                 command.stdout(Stdio::null());
                 Process::start(command).map(Host::Cluster)
             }
-            Program::Node(_) | Program::Peer(_) => {
-                command.arg(workers.to_string());
+            Program::Script { .. } | Program::Peer(_) => {
+                command.arg(workers.to_string()).args(&self.told);
                 Peer::start(command).map(Host::Peer)
             }
+            Program::Nginx(_) => Nginx::start(command, workers).map(Host::Nginx),
         }
     }
 
     /// What starts it, without arguments of its own.
     pub(crate) fn command(&self) -> Command {
         let mut command = match &self.program {
-            Program::Cluster(executable) | Program::Peer(executable) => Command::new(executable),
-            Program::Node(script) => {
-                let mut node = Command::new("node");
-                node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
-                node
+            Program::Cluster(executable) | Program::Peer(executable) | Program::Nginx(executable) => {
+                Command::new(executable)
+            }
+            Program::Script { runner, script } => {
+                let mut command = Command::new(runner);
+                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
+                command
             }
         };
-        command.stdin(Stdio::null());
+        command.stdin(Stdio::null()).envs(self.environment.iter().copied());
         command
     }
 }
 
 impl Running {
-    fn place(&self) -> Place {
-        let addr = match &self.host {
+    pub(crate) fn addr(&self) -> SocketAddr {
+        match &self.host {
             Host::Cluster(process) => process.addr(),
             Host::Peer(peer) => peer.addr(),
-        };
-        Place { addr, path: self.path }
+            Host::Nginx(nginx) => nginx.addr(),
+        }
     }
 
-    fn processes(&self) -> Vec<u32> {
+    fn place(&self) -> Place {
+        Place { addr: self.addr(), path: self.path }
+    }
+
+    /// All of them, also those that serve nobody.
+    pub(crate) fn processes(&self) -> Vec<u32> {
         match &self.host {
             Host::Cluster(process) => process.processes(),
             Host::Peer(peer) => peer.processes(),
+            Host::Nginx(nginx) => nginx.processes(),
+        }
+    }
+
+    /// Those that serve.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        match &self.host {
+            Host::Cluster(process) => process.workers().iter().map(|worker| worker.pid).collect(),
+            // A peer's first process serves nobody, and starts nobody but workers.
+            Host::Peer(_) | Host::Nginx(_) => self.processes().split_off(1),
         }
     }
 
@@ -143,11 +175,16 @@ impl Running {
         self.processes().into_iter().map(of).collect()
     }
 
+    /// What it has said last, to end an error's sentence with.
+    pub(crate) fn last_lines(&self) -> String {
+        self.log.last_lines()
+    }
+
     /// Stops it. A cluster of ours must end well and leave nothing; a peer is killed.
     pub(crate) fn stop(self) -> Result<(), Error> {
         match self.host {
             Host::Cluster(process) => stop_cluster(self.subject, process, &self.log),
-            Host::Peer(_) => Ok(()),
+            Host::Peer(_) | Host::Nginx(_) => Ok(()),
         }
     }
 

@@ -1,4 +1,5 @@
 //! The suites: a file each, and one line here.
+mod connections;
 mod memory;
 mod messages;
 mod restart;
@@ -6,14 +7,18 @@ mod restart;
 use std::fmt;
 
 use crate::error::Error;
+use crate::filter::Filter;
+use crate::installed::Installed;
 use crate::plot::Plot;
 use crate::programs::Programs;
+use crate::ratio::Ratio;
 use crate::report::Skipped;
 use crate::rounds::Entry;
 use crate::subject::{Program, Subject};
 
 /// All there are.
-pub(crate) const SUITES: &[&Suite] = &[&restart::SUITE, &memory::SUITE, &messages::SUITE];
+pub(crate) const SUITES: &[&Suite] =
+    &[&restart::SUITE, &memory::SUITE, &messages::SUITE, &connections::SUITE];
 
 /// What a suite needs and how it begins; the rest is its entries' work.
 pub(crate) struct Suite {
@@ -26,18 +31,22 @@ pub(crate) struct Suite {
     pub(crate) examples: &'static [&'static str],
     /// Programs of this package (`src/bin/`) that it measures.
     pub(crate) own: &'static [&'static str],
+    /// All that it may measure: what `--only` chooses from. The name of each row has one of these in it.
+    pub(crate) cases: fn() -> Vec<String>,
     /// What `--plot` draws, where figures of this suite make a picture.
     pub(crate) plot: Option<&'static Plot>,
+    /// Whose figures are told by whose, too.
+    pub(crate) ratios: &'static [Ratio],
     /// Lines up who takes part.
     pub(crate) line_up: fn(&Setting) -> Result<Lineup, Error>,
 }
 
 /// What a suite finds when it begins.
-pub(crate) struct Setting {
+pub(crate) struct Setting<'a> {
     pub(crate) programs: Programs,
-    /// Whether Node is installed.
-    pub(crate) node: bool,
+    pub(crate) installed: Installed,
     pub(crate) quick: bool,
+    pub(crate) filter: &'a Filter,
 }
 
 /// Who takes part, and who cannot.
@@ -47,23 +56,35 @@ pub(crate) struct Lineup {
     pub(crate) skipped: Vec<Skipped>,
 }
 
-impl Setting {
+impl Setting<'_> {
     /// A program of ours.
     pub(crate) fn ours(&self, subject: &'static str, program: &str) -> Result<Subject, Error> {
-        Ok(Subject { name: subject, program: Program::Cluster(self.programs.path(program)?), path: "/" })
+        Ok(Subject::new(subject, Program::Cluster(self.programs.path(program)?)))
     }
 
     /// A program of this package that is no cluster of ours.
     pub(crate) fn peer(&self, subject: &'static str, program: &str) -> Result<Subject, Error> {
-        Ok(Subject { name: subject, program: Program::Peer(self.programs.path(program)?), path: "/" })
+        Ok(Subject::new(subject, Program::Peer(self.programs.path(program)?)))
     }
 
     /// A script of `peers/` that Node runs.
     pub(crate) fn node(&self, subject: &'static str, script: &'static str) -> Result<Subject, Skipped> {
-        match self.node {
-            true => Ok(Subject { name: subject, program: Program::Node(script), path: "/" }),
-            false => Err(Skipped { subject, why: "node is not installed" }),
-        }
+        let runner = self.installed.node.clone();
+        let runner = runner.ok_or(Skipped { subject, why: "node is not installed" })?;
+        Ok(Subject::new(subject, Program::Script { runner, script }))
+    }
+
+    /// A script of `peers/` that Bun runs.
+    pub(crate) fn bun(&self, subject: &'static str, script: &'static str) -> Result<Subject, Skipped> {
+        let why = "bun is not installed; `npm install --prefix bench/peers bun` does it";
+        let runner = self.installed.bun.clone().ok_or(Skipped { subject, why })?;
+        Ok(Subject::new(subject, Program::Script { runner, script }))
+    }
+
+    pub(crate) fn nginx(&self, subject: &'static str) -> Result<Subject, Skipped> {
+        let program = self.installed.nginx.clone();
+        let program = program.ok_or(Skipped { subject, why: "nginx is not installed" })?;
+        Ok(Subject::new(subject, Program::Nginx(program)))
     }
 }
 

@@ -24,10 +24,11 @@ pub(crate) fn render(report: &Report, explains: &str, wanted: usize) -> String {
 }
 
 fn rounds(made: usize, wanted: usize) -> String {
+    let plural = if made == 1 { "" } else { "s" };
     if made == wanted {
-        format!("{made} rounds, interleaved")
+        format!("{made} round{plural}, interleaved")
     } else {
-        format!("{made} rounds, interleaved ({wanted} were wanted: time was up)")
+        format!("{made} round{plural}, interleaved ({wanted} were wanted: time was up)")
     }
 }
 

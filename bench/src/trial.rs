@@ -67,7 +67,7 @@ fn launch(subject: &Subject, mut command: Command, stdout: PipeWriter) -> io::Re
     command.stdout(stdout);
     match &subject.program {
         Program::Cluster(_) => Process::launch(command).map(Host::Cluster),
-        Program::Node(_) | Program::Peer(_) => {
+        Program::Script { .. } | Program::Peer(_) | Program::Nginx(_) => {
             command.stdin(Stdio::piped());
             Group::start(command).map(Host::Peer)
         }
@@ -127,7 +127,7 @@ mod tests {
 
     /// A peer that is a shell, told a script.
     fn shell(script: &str) -> Result<Found, Error> {
-        let subject = Subject { name: "shell", program: Program::Peer("/bin/sh".into()), path: "/" };
+        let subject = Subject::new("shell", Program::Peer("/bin/sh".into()));
         run(&subject, &["-c".to_owned(), script.to_owned()])
     }
 

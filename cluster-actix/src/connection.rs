@@ -1,25 +1,52 @@
-//! From a TCP stream to the application: actix-http's service, as actix-web's own server builds it.
+//! From a stream to the application: actix-http's service, as actix-web's own server builds it.
 //!
 //! The only file that uses what actix hides from its documentation (`graceful_shutdown_signal` and
 //! `AppConfig::__priv_test_new`), which is why actix-http is pinned to one minor version.
 use std::cell::RefCell;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::error::DispatchError;
-use actix_http::{ConnectionType, HttpService, KeepAlive, Request, Response, ResponseHead};
-use actix_rt::net::TcpStream;
-use actix_service::boxed::{self, BoxService};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, map_config};
+use actix_http::{ConnectionType, HttpServiceBuilder, KeepAlive, Protocol, Request, Response, ResponseHead};
+use actix_rt::net::{TcpStream, UnixStream};
+use actix_service::boxed::{self, BoxFuture, BoxService};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
-use cluster_core::{BoxError, Worker};
+use cluster_core::{BoxError, Stream, Worker};
 
-/// Serves one connection per call.
-pub(crate) type Connections = BoxService<TcpStream, (), DispatchError>;
+/// Serves one connection per call, of the kind of its listener.
+pub(crate) enum Connections {
+    Tcp(BoxService<TcpStream, (), DispatchError>),
+    Unix(BoxService<UnixStream, (), DispatchError>),
+}
+
+impl Connections {
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), DispatchError>> {
+        match self {
+            Connections::Tcp(service) => service.poll_ready(cx),
+            Connections::Unix(service) => service.poll_ready(cx),
+        }
+    }
+
+    /// Serves a connection; None for one of the other kind.
+    pub(crate) fn call(&self, stream: Stream) -> Option<BoxFuture<Result<(), DispatchError>>> {
+        match (self, stream) {
+            (Connections::Tcp(service), Stream::Tcp(tcp)) => Some(service.call(tcp)),
+            (Connections::Unix(service), Stream::Unix(unix)) => Some(service.call(unix)),
+            (Connections::Tcp(_), Stream::Unix(_)) | (Connections::Unix(_), Stream::Tcp(_)) => None,
+        }
+    }
+}
+
+/// What applications on a unix socket are told of their address, as actix-web tells it.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// How connections are treated.
 #[derive(Debug, Clone)]
@@ -40,11 +67,11 @@ impl Default for Settings {
     }
 }
 
-/// Makes the application and the service around it, for the listener at `addr`.
+/// Makes the application and the service around it, for the listener at `addr`; None is a unix socket.
 pub(crate) async fn connections<F, I, S, B>(
     factory: &F,
     settings: &Settings,
-    addr: SocketAddr,
+    addr: Option<SocketAddr>,
     worker: &Worker,
 ) -> Result<Connections, BoxError>
 where
@@ -63,25 +90,45 @@ where
     let caught = reason.clone();
     let app = farewell(factory().into_factory(), worker.clone())
         .map_init_err(move |err| drop(caught.replace(Some(format!("{err:?}")))));
+    let local = addr.unwrap_or(NO_ADDRESS);
+    let app = map_config(app, move |()| AppConfig::__priv_test_new(false, local.to_string(), local));
+    let made = match addr {
+        Some(addr) => {
+            let service = http(settings, worker).local_addr(addr).finish(app).tcp();
+            service.new_service(()).await.map(|service| Connections::Tcp(boxed::service(service)))
+        }
+        None => {
+            // As `tcp()` is for TCP: only HTTP/1, and no address of the client.
+            let service = fn_service(|unix: UnixStream| async {
+                Ok::<_, DispatchError>((unix, Protocol::Http1, None))
+            })
+            .and_then(http(settings, worker).finish(app));
+            service.new_service(()).await.map(|service| Connections::Unix(boxed::service(service)))
+        }
+    };
+    made.map_err(|()| {
+        let reason: Option<String> = reason.take();
+        // `App` has the error `()`, and has logged the true one.
+        let told = reason.filter(|reason| reason != "()");
+        let why = told.as_deref().unwrap_or("actix-web has logged why, through the crate `log`");
+        let at = addr.map_or_else(|| "a unix socket".to_owned(), |addr| addr.to_string());
+        format!("the application for {at} could not be made: {why}").into()
+    })
+}
+
+fn http<T, S>(settings: &Settings, worker: &Worker) -> HttpServiceBuilder<T, S>
+where
+    S: ServiceFactory<Request, Config = ()>,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: fmt::Debug,
+    <S::Service as Service<Request>>::Future: 'static,
+{
     let lame_duck = worker.clone();
-    let service = HttpService::build()
+    HttpServiceBuilder::default()
         .graceful_shutdown_signal(move || lame_duck.lame_duck_over())
         .keep_alive(settings.keep_alive)
         .client_request_timeout(settings.client_request_timeout)
         .client_disconnect_timeout(settings.client_disconnect_timeout)
-        .local_addr(addr)
-        .finish(map_config(app, move |()| AppConfig::__priv_test_new(false, addr.to_string(), addr)))
-        .tcp();
-    match service.new_service(()).await {
-        Ok(service) => Ok(boxed::service(service)),
-        Err(()) => {
-            let reason: Option<String> = reason.take();
-            // `App` has the error `()`, and has logged the true one.
-            let told = reason.filter(|reason| reason != "()");
-            let why = told.as_deref().unwrap_or("actix-web has logged why, through the crate `log`");
-            Err(format!("the application for {addr} could not be made: {why}").into())
-        }
-    }
 }
 
 /// The application, whose answers ask the client to leave while the worker drains.
@@ -151,10 +198,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let settings = Settings { keep_alive: KeepAlive::Os, ..Settings::default() };
-        let service = connections(&factory, &settings, addr, worker).await.unwrap();
+        let service = connections(&factory, &settings, Some(addr), worker).await.unwrap();
         let client = TcpStream::connect(addr).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        actix_rt::spawn(service.call(stream));
+        actix_rt::spawn(service.call(stream.into()).unwrap());
         (client, addr)
     }
 
@@ -184,6 +231,21 @@ mod tests {
     }
 
     #[actix_web::test]
+    async fn a_request_on_a_unix_socket_is_served_without_an_address_of_the_client() {
+        async fn who(request: actix_web::HttpRequest) -> String {
+            format!("{:?} at {}", request.peer_addr(), request.app_config().local_addr())
+        }
+        let app = || App::new().route("/", web::get().to(who));
+        let service = connections(&app, &Settings::default(), None, &testing::worker()).await.unwrap();
+        let (mut client, ours) = UnixStream::pair().unwrap();
+        actix_rt::spawn(service.call(ours.into()).unwrap());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("None at 127.0.0.1:8080"), "{answer}");
+    }
+
+    #[actix_web::test]
     async fn an_idle_connection_is_closed_when_the_lame_duck_is_over() {
         let worker = testing::worker();
         let app = || App::new().route("/", web::get().to(HttpResponse::NoContent));
@@ -204,7 +266,7 @@ mod tests {
         let worker = testing::worker();
         let app = || App::new().data_factory(|| async { Err::<(), _>("no database") });
         let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
-        let made = connections(&app, &Settings::default(), addr, &worker).await;
+        let made = connections(&app, &Settings::default(), Some(addr), &worker).await;
         let Err(err) = made else { panic!("made although its data could not be") };
         assert!(err.to_string().contains("127.0.0.1:8080"), "{err}");
     }
@@ -220,7 +282,7 @@ mod tests {
             })
         };
         let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
-        let made = connections(&app, &Settings::default(), addr, &worker).await;
+        let made = connections(&app, &Settings::default(), Some(addr), &worker).await;
         let Err(err) = made else { panic!("made although it could not be") };
         assert!(err.to_string().contains("no database"), "{err}");
     }

@@ -3,6 +3,8 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use actix_http::body::MessageBody;
@@ -10,8 +12,8 @@ use actix_http::{KeepAlive, Request, Response};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
-use cluster_core::adapter::{self, BACKLOG, BindKey, Reach};
-use cluster_core::{Addr, Builder, Cluster};
+use cluster_core::adapter::{self, BACKLOG, BindKey, Reach, Wanted};
+use cluster_core::{Addr, Builder, Cluster, Inherited, Scheduling, Uds};
 
 use crate::connection::{Settings, connections};
 use crate::program::{self, Listener};
@@ -19,6 +21,8 @@ use crate::server::{Asked, Server};
 
 /// As actix-web has it.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// As actix-web has it.
+const MAX_CONNECTIONS: usize = 25_600;
 
 /// An HTTP server of several worker processes, to be used as `actix_web::HttpServer` is.
 ///
@@ -49,7 +53,7 @@ where
 {
     factory: F,
     settings: Settings,
-    backlog: i32,
+    backlog: u32,
     listeners: Vec<(Listener, Source)>,
     cluster: Builder,
     _phantom: PhantomData<(S, B)>,
@@ -57,7 +61,7 @@ where
 
 enum Source {
     Bound(BindKey),
-    Given(TcpListener),
+    Given(OwnedFd),
 }
 
 impl<F, I, S, B> HttpServer<F, I, S, B>
@@ -87,7 +91,7 @@ where
             settings: Settings::default(),
             backlog: BACKLOG,
             listeners: Vec::new(),
-            cluster: Cluster::builder().drain_timeout(SHUTDOWN_TIMEOUT),
+            cluster: Cluster::builder().drain_timeout(SHUTDOWN_TIMEOUT).max_connections(MAX_CONNECTIONS),
             _phantom: PhantomData,
         }
     }
@@ -105,6 +109,21 @@ where
         self
     }
 
+    /// How many connections a worker has open at a time (default 25,600, as in actix-web); at least 1.
+    ///
+    /// A worker that has so many takes no more until one has ended: others do. Where none has room clients wait in the
+    /// queue, or are refused: [`Builder::overload`]. [`Builder::max_cluster_connections`] limits all workers together.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// cluster_actix::HttpServer::new(App::new).workers(4).max_connections(1000);
+    /// ```
+    pub fn max_connections(mut self, num: usize) -> Self {
+        self.cluster = self.cluster.max_connections(num);
+        self
+    }
+
     /// How long an idle connection stays open for another request (default 5 s).
     ///
     /// # Example
@@ -119,7 +138,8 @@ where
     }
 
     /// The length of the accept queue that is asked for (default 4096, not actix-web's 1024: the queue belongs
-    /// to all workers). The kernel cuts it to `net.core.somaxconn`. Has no effect on what is bound already.
+    /// to all workers). The kernel cuts it to `net.core.somaxconn`, and the log says so then. Has no effect on what is
+    /// bound already, nor where an address says it itself ([`Addr::backlog`]).
     ///
     /// # Example
     /// ```
@@ -128,7 +148,7 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn backlog(mut self, backlog: u32) -> Self {
-        self.backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        self.backlog = backlog;
         self
     }
 
@@ -171,6 +191,21 @@ where
         self
     }
 
+    /// Which worker gets a connection (default: [`Scheduling::Shared`](crate::Scheduling::Shared)). A listener may
+    /// have a rule of its own: [`Builder::listener_scheduling`] through [`cluster`](Self::cluster); listeners are
+    /// named `http-1`, `http-2` and so on, in their order.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// use cluster_actix::{HttpServer, Scheduling};
+    /// HttpServer::new(|| App::new()).scheduling(Scheduling::LeastConnections);
+    /// ```
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.cluster = self.cluster.scheduling(scheduling);
+        self
+    }
+
     /// Sets what actix-web has no name for, on the builder of the cluster.
     ///
     /// # Example
@@ -184,7 +219,7 @@ where
         self
     }
 
-    /// The addresses that are bound so far.
+    /// The addresses that are bound so far. Unix sockets have none; actix-web lists each as `127.0.0.1:8080`.
     ///
     /// # Example
     /// ```
@@ -194,7 +229,7 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().flat_map(|(listener, _)| listener.addrs.iter().copied()).collect()
+        self.listeners.iter().flat_map(|(listener, _)| listener.addrs.iter().flatten().copied()).collect()
     }
 
     /// Binds at once, to all addresses that a name resolves to. Only the first primary does bind; in the
@@ -204,7 +239,8 @@ where
     /// `"127.0.0.1:8080"`, `("localhost", 8080)`, a `SocketAddr`. Give several addresses by several calls.
     ///
     /// # Errors
-    /// None of the addresses could be bound, or there is none; the error names the address.
+    /// One of the addresses is in use, none could be bound, or there is none; the error names the address. (actix-web
+    /// itself goes on where another program has one of several; the program's second copy must not.)
     ///
     /// # Example
     /// ```
@@ -213,9 +249,63 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn bind<A: Into<Addr>>(mut self, addrs: A) -> io::Result<Self> {
-        let (key, listeners) = adapter::bind(&addrs.into(), Reach::All, self.backlog)?;
-        let addrs = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        self.add(addrs, Source::Bound(key));
+        self.listen_to(Wanted::Tcp(addrs.into(), Reach::All))?;
+        Ok(self)
+    }
+
+    /// Makes a unix socket at once; see [`Uds`] for its permissions. As in actix-web, `peer_addr()` of its requests is
+    /// none, and the application's own address is `127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// Somebody answers on it already, what is there is no socket, or its directory does not let us; the error names
+    /// the path.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// use cluster_actix::{HttpServer, Uds};
+    /// HttpServer::new(App::new).bind_uds("run/http.sock")?.bind_uds(Uds::new("run/2.sock").mode(0o660))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn bind_uds<A: Into<Uds>>(mut self, uds_path: A) -> io::Result<Self> {
+        self.listen_to(Wanted::Uds(uds_path.into()))?;
+        Ok(self)
+    }
+
+    /// Listens on a socket that the program was started with, by systemd socket activation or what speaks like it;
+    /// as [`Builder::inherit`].
+    ///
+    /// # Errors
+    /// No such one was passed, or it is no socket that listens.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// cluster_actix::HttpServer::new(App::new).inherit("web")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn inherit(mut self, passed: impl Into<Inherited>) -> io::Result<Self> {
+        self.listen_to(Wanted::Inherited(passed.into()))?;
+        Ok(self)
+    }
+
+    /// As [`inherit`](Self::inherit) where such a socket was passed, and otherwise as [`bind`](Self::bind).
+    ///
+    /// # Errors
+    /// As those two.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// cluster_actix::HttpServer::new(App::new).inherit_or_bind("web", ("127.0.0.1", 0))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn inherit_or_bind(
+        mut self,
+        passed: impl Into<Inherited>,
+        addrs: impl Into<Addr>,
+    ) -> io::Result<Self> {
+        self.listen_to(Wanted::InheritedOr(passed.into(), addrs.into(), Reach::All))?;
         Ok(self)
     }
 
@@ -233,11 +323,34 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(mut self, lst: TcpListener) -> io::Result<Self> {
-        self.add(vec![lst.local_addr()?], Source::Given(lst));
+        self.add(vec![Some(lst.local_addr()?)], Source::Given(lst.into()));
         Ok(self)
     }
 
-    fn add(&mut self, addrs: Vec<SocketAddr>, source: Source) {
+    /// Listens on a socket that [`bind_uds`](crate::bind_uds) made; as [`listen`](Self::listen).
+    ///
+    /// # Errors
+    /// None: what is wrong with it is told at start.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// let listener = cluster_actix::bind_uds("run/http.sock")?;
+    /// cluster_actix::HttpServer::new(App::new).listen_uds(listener)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_uds(mut self, lst: UnixListener) -> io::Result<Self> {
+        self.add(vec![None], Source::Given(lst.into()));
+        Ok(self)
+    }
+
+    fn listen_to(&mut self, wanted: Wanted) -> io::Result<()> {
+        let (key, addrs) = adapter::bind(&adapter::with_backlog(wanted, self.backlog))?;
+        self.add(addrs, Source::Bound(key));
+        Ok(())
+    }
+
+    fn add(&mut self, addrs: Vec<Option<SocketAddr>>, source: Source) {
         let name = format!("http-{}", self.listeners.len() + 1);
         self.listeners.push((Listener { name, addrs }, source));
     }
@@ -329,6 +442,21 @@ mod tests {
         let addrs = server.addrs();
         assert_eq!(addrs.len(), 2);
         assert_ne!(addrs[0], addrs[1]);
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_are_bound_and_have_one_port() {
+        use std::net::ToSocketAddrs;
+        let server = HttpServer::new(App::new).bind("localhost:0").unwrap();
+        let mut bound: Vec<_> = server.addrs().iter().map(SocketAddr::ip).collect();
+        let mut known: Vec<_> = "localhost:0".to_socket_addrs().unwrap().map(|addr| addr.ip()).collect();
+        bound.sort();
+        known.sort();
+        known.dedup();
+        // A name may have addresses of a family that this machine has not.
+        known.retain(|ip| TcpListener::bind((*ip, 0)).is_ok());
+        assert_eq!(bound, known);
+        assert!(server.addrs().iter().all(|addr| addr.port() == server.addrs()[0].port()));
     }
 
     #[test]

@@ -85,9 +85,10 @@ pub use messages::{broadcast, on_message, send};
 pub use server::{Server, ServerHandle, Stopping};
 
 pub use cluster_core::{
-    Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError, Delivery,
-    Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Json, Leave, Message, MessageStream,
-    Next, Outcome, Peer, Restart, Returns, Role, Runtime, SendError, Sending, Slot, StartError, Status, To,
-    Usage, WithSender, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, is_primary,
-    is_worker, role, try_worker, worker,
+    Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,
+    ConnectionCounts, Delivery, Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited,
+    Json, Leave, ListenerStatus, Message, MessageStream, Next, Outcome, Overload, Peer, Restart, Returns,
+    Role, Runtime, Scheduling, SendError, Sending, Slot, StartError, Status, To, Uds, Usage, WithSender,
+    Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, bind_uds, is_primary, is_worker,
+    restore_limits, role, try_worker, worker,
 };

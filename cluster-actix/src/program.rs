@@ -8,9 +8,7 @@ use std::task::{Poll, ready};
 
 use actix_http::error::DispatchError;
 use actix_rt::System;
-use actix_rt::net::TcpStream;
-use actix_service::Service as _;
-use cluster_core::{Acceptor, BoxError, Connection, Draining, Runtime, Worker, adapter};
+use cluster_core::{Acceptor, BoxError, Connection, Draining, Runtime, Stream, Worker, adapter};
 use futures::FutureExt as _;
 use futures::future::{Either, join_all, select};
 use tokio_util::task::TaskTracker;
@@ -23,15 +21,15 @@ use crate::server::Asked;
 pub(crate) struct Listener {
     /// The name by which the worker asks for it.
     pub(crate) name: String,
-    /// At least one; several where a name resolves to several.
-    pub(crate) addrs: Vec<SocketAddr>,
+    /// At least one; several where a name resolves to several. A unix socket has none.
+    pub(crate) addrs: Vec<Option<SocketAddr>>,
 }
 
 /// A listener as it is served: an application for each of its addresses, as actix-web has it.
 struct Site {
     acceptor: Acceptor,
     draining: Draining,
-    services: Vec<(SocketAddr, Connections)>,
+    services: Vec<(Option<SocketAddr>, Connections)>,
 }
 
 /// Serves on this thread until the worker has drained.
@@ -40,7 +38,7 @@ pub(crate) fn run(
     runtime: &Runtime,
     listeners: &[Listener],
     asked: Asked,
-    make: impl AsyncFn(SocketAddr, &Worker) -> Result<Connections, BoxError>,
+    make: impl AsyncFn(Option<SocketAddr>, &Worker) -> Result<Connections, BoxError>,
 ) -> Result<(), BoxError> {
     let runtime =
         adapter::build_runtime(runtime).map_err(|err| format!("cannot build the runtime: {err}"))?;
@@ -69,7 +67,7 @@ pub(crate) fn run(
 async fn serve(
     worker: &Worker,
     listeners: &[Listener],
-    make: impl AsyncFn(SocketAddr, &Worker) -> Result<Connections, BoxError>,
+    make: impl AsyncFn(Option<SocketAddr>, &Worker) -> Result<Connections, BoxError>,
 ) -> Result<(), BoxError> {
     let mut sites = Vec::new();
     // All applications are made BEFORE the first accept, which makes the worker ready.
@@ -118,8 +116,9 @@ impl Site {
     }
 
     fn serve(&self, connection: Connection, open: &TaskTracker) {
-        let (stream, counted) = connection.into_tcp();
-        let served = self.service_for(&stream).call(stream);
+        let (stream, counted) = connection.into_stream();
+        // Each kind of connection has a listener, and each listener a service.
+        let Some(served) = self.service_for(&stream).call(stream) else { return };
         // A task of its own: a panic in a handler ends this one.
         actix_rt::spawn(open.track_future(async move {
             // How a connection ended concerns nobody else; actix-web's own server ignores it, too.
@@ -129,17 +128,19 @@ impl Site {
     }
 
     /// The application of the address at which the client arrived.
-    fn service_for(&self, stream: &TcpStream) -> &Connections {
+    fn service_for(&self, stream: &Stream) -> &Connections {
         let (_, first) = &self.services[0];
         if self.services.len() == 1 {
             return first;
         }
-        let Ok(local) = stream.local_addr() else { return first };
-        let exact = self.services.iter().find(|(addr, _)| *addr == local);
-        let any = || {
-            let mut services = self.services.iter();
-            services.find(|(addr, _)| addr.ip().is_unspecified() && addr.port() == local.port())
+        let at = |wanted: &dyn Fn(Option<SocketAddr>) -> bool| {
+            self.services.iter().find(|(addr, _)| wanted(*addr)).map(|(_, service)| service)
         };
-        exact.or_else(any).map_or(first, |(_, service)| service)
+        let Some(tcp) = stream.tcp() else { return at(&|addr| addr.is_none()).unwrap_or(first) };
+        let Ok(local) = tcp.local_addr() else { return at(&|addr| addr.is_some()).unwrap_or(first) };
+        let any = |addr: Option<SocketAddr>| {
+            addr.is_some_and(|addr| addr.ip().is_unspecified() && addr.port() == local.port())
+        };
+        at(&|addr| addr == Some(local)).or_else(|| at(&any)).unwrap_or(first)
     }
 }

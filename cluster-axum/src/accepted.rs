@@ -1,8 +1,8 @@
 //! A connection as a make service sees it.
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::extract::connect_info::Connected;
-use tokio::net::TcpStream;
+use cluster_core::{PeerAddr, Stream};
 
 /// A connection that was accepted: what axum's `IncomingStream` is to `axum::serve`.
 ///
@@ -15,16 +15,16 @@ use tokio::net::TcpStream;
 /// use cluster_axum::Accepted;
 ///
 /// #[derive(Clone)]
-/// struct Port(u16);
+/// struct Port(Option<u16>);
 ///
 /// impl Connected<Accepted<'_>> for Port {
 ///     fn connect_info(accepted: Accepted<'_>) -> Self {
-///         Self(accepted.remote_addr().port())
+///         Self(accepted.remote_addr().tcp().map(|addr| addr.port()))
 ///     }
 /// }
 ///
 /// async fn your_port(ConnectInfo(port): ConnectInfo<Port>) -> String {
-///     format!("you come from port {}", port.0)
+///     format!("you come from port {:?}", port.0)
 /// }
 ///
 /// let app = Router::new().route("/", get(your_port));
@@ -33,16 +33,16 @@ use tokio::net::TcpStream;
 /// ```
 #[derive(Debug)]
 pub struct Accepted<'a> {
-    tcp: &'a TcpStream,
-    remote: SocketAddr,
+    io: &'a Stream,
+    remote: PeerAddr,
 }
 
 impl<'a> Accepted<'a> {
-    pub(crate) fn new(tcp: &'a TcpStream, remote: SocketAddr) -> Self {
-        Self { tcp, remote }
+    pub(crate) fn new(io: &'a Stream, remote: PeerAddr) -> Self {
+        Self { io, remote }
     }
 
-    /// The client's address.
+    /// Where the client is.
     ///
     /// # Example
     /// ```
@@ -50,24 +50,33 @@ impl<'a> Accepted<'a> {
     /// println!("a client at {}", accepted.remote_addr());
     /// # }
     /// ```
-    pub fn remote_addr(&self) -> &SocketAddr {
-        &self.remote
+    pub fn remote_addr(&self) -> PeerAddr {
+        self.remote
     }
 
-    /// The TCP stream: its local address, its socket options.
+    /// The stream: its local address, its socket options, the credentials of a client on a unix socket.
     ///
     /// # Example
     /// ```
     /// # fn f(accepted: cluster_axum::Accepted<'_>) -> std::io::Result<()> {
-    /// println!("a client of {}", accepted.io().local_addr()?);
+    /// if let Some(tcp) = accepted.io().tcp() {
+    ///     println!("a client of {}", tcp.local_addr()?);
+    /// }
     /// # Ok(()) }
     /// ```
-    pub fn io(&self) -> &'a TcpStream {
-        self.tcp
+    pub fn io(&self) -> &'a Stream {
+        self.io
     }
 }
 
+/// The client's address; `0.0.0.0:0` for a client on a unix socket, which has none. [`PeerAddr`] tells them apart.
 impl Connected<Accepted<'_>> for SocketAddr {
+    fn connect_info(accepted: Accepted<'_>) -> Self {
+        accepted.remote.tcp().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
+    }
+}
+
+impl Connected<Accepted<'_>> for PeerAddr {
     fn connect_info(accepted: Accepted<'_>) -> Self {
         accepted.remote
     }

@@ -1,22 +1,23 @@
 //! What can be served: routers, method routers, make services.
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Extension, Request};
-use axum::middleware::AddExtension;
+use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::MethodRouter;
-use tower::{Layer, Service};
+use tower::Service;
 
 use crate::accepted::Accepted;
+use crate::peer::WithPeer;
 
 /// An application to serve: a [`Router`], a [`MethodRouter`], or a make service over [`Accepted`], such as
 /// `router.into_make_service_with_connect_info::<T>()`.
 ///
-/// Routers and method routers get `ConnectInfo<SocketAddr>` without being asked to. `K` tells the kinds apart;
-/// it is always inferred.
+/// Routers and method routers get `ConnectInfo<SocketAddr>` without being asked to, and on a unix socket
+/// `ConnectInfo<`[`UnixPeer`](crate::UnixPeer)`>`; where an application has both kinds of clients,
+/// `into_make_service_with_connect_info::<`[`PeerAddr`](crate::PeerAddr)`>()` is for both. `K` tells the kinds of
+/// applications apart; it is always inferred.
 ///
 /// # Example
 /// ```
@@ -66,18 +67,18 @@ pub(crate) mod kind {
 }
 
 impl App<kind::Plain> for Router {
-    type Service = AddExtension<Router, ConnectInfo<SocketAddr>>;
+    type Service = WithPeer<Router>;
 
     async fn service_for(&mut self, accepted: Accepted<'_>) -> Self::Service {
-        Extension(ConnectInfo(*accepted.remote_addr())).layer(self.clone())
+        WithPeer::new(self.clone(), &accepted)
     }
 }
 
 impl App<kind::Plain> for MethodRouter {
-    type Service = AddExtension<MethodRouter, ConnectInfo<SocketAddr>>;
+    type Service = WithPeer<MethodRouter>;
 
     async fn service_for(&mut self, accepted: Accepted<'_>) -> Self::Service {
-        Extension(ConnectInfo(*accepted.remote_addr())).layer(self.clone())
+        WithPeer::new(self.clone(), &accepted)
     }
 }
 
@@ -96,27 +97,44 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::body::Body;
+    use axum::extract::ConnectInfo;
     use axum::extract::connect_info::Connected;
     use axum::http::StatusCode;
     use axum::routing::get;
-    use cluster_core::Worker;
+    use cluster_core::{PeerAddr, Stream, Worker};
     use http_body_util::BodyExt;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tower::ServiceExt;
+
+    use crate::UnixPeer;
 
     use super::*;
 
     /// The answer to `GET /` of an application, and the address of the client that asked.
-    async fn ask<K, A: App<K>>(mut app: A) -> (StatusCode, String, SocketAddr) {
+    async fn ask<K, A: App<K>>(app: A) -> (StatusCode, String, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, remote) = listener.accept().await.unwrap();
-        let service = app.service_for(Accepted::new(&tcp, remote)).await;
+        let (status, answer) = ask_on(app, tcp.into(), remote.into()).await;
+        (status, answer, remote)
+    }
+
+    /// The answer to `GET /` of an application, on a connection.
+    async fn ask_on<K, A: App<K>>(mut app: A, stream: Stream, remote: PeerAddr) -> (StatusCode, String) {
+        let service = app.service_for(Accepted::new(&stream, remote)).await;
         let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.into()).unwrap(), remote)
+        (status, String::from_utf8(body.into()).unwrap())
+    }
+
+    /// The same, for a client on a unix socket, which is this process.
+    async fn ask_on_unix<K, A: App<K>>(app: A) -> (StatusCode, String) {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        ask_on(app, ours.into(), PeerAddr::Unix).await
     }
 
     async fn who(ConnectInfo(addr): ConnectInfo<SocketAddr>) -> String {
@@ -128,7 +146,8 @@ mod tests {
 
     impl Connected<Accepted<'_>> for Ends {
         fn connect_info(accepted: Accepted<'_>) -> Self {
-            Self(*accepted.remote_addr(), accepted.io().local_addr().unwrap())
+            let tcp = accepted.io().tcp().unwrap();
+            Self(accepted.remote_addr().tcp().unwrap(), tcp.local_addr().unwrap())
         }
     }
 
@@ -138,6 +157,28 @@ mod tests {
         assert_eq!(answer, client.to_string());
         let (_, answer, client) = ask(get(who)).await;
         assert_eq!(answer, client.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_client_on_a_unix_socket_is_known_by_its_credentials() {
+        let who = |ConnectInfo(peer): ConnectInfo<UnixPeer>| async move { format!("{peer:?}") };
+        let (status, answer) = ask_on_unix(Router::new().route("/", get(who))).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(answer.contains(&format!("pid: Some({})", std::process::id())), "{answer}");
+        // It has no address, and none is made up.
+        assert_eq!(ask_on_unix(get(self::who)).await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[tokio::test]
+    async fn one_connect_info_is_for_both_kinds_of_clients() {
+        let who = |ConnectInfo(peer): ConnectInfo<PeerAddr>| async move { peer.to_string() };
+        let app = Router::new().route("/", get(who)).into_make_service_with_connect_info::<PeerAddr>();
+        assert_eq!(ask_on_unix(app.clone()).await.1, "unix");
+        let (_, answer, client) = ask(app).await;
+        assert_eq!(answer, client.to_string());
+        let app = Router::new().route("/", get(self::who));
+        let (_, answer) = ask_on_unix(app.into_make_service_with_connect_info::<SocketAddr>()).await;
+        assert_eq!(answer, "0.0.0.0:0");
     }
 
     #[tokio::test]

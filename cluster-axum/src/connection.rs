@@ -17,7 +17,7 @@ use hyper_util::server::conn::auto;
 use tower::{Service, ServiceExt};
 
 use crate::drain::Drain;
-use crate::stream::Stream;
+use crate::stream::Counted;
 
 /// How long a client may take to send the head of a request.
 pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ impl Protocol {
 
     /// Serves a connection until its client, its protocol or a drain ends it. `'static`, so that a request
     /// costs no reference count.
-    pub(crate) async fn serve<H, S>(&'static self, stream: Stream<H>, service: S)
+    pub(crate) async fn serve<H, S>(&'static self, stream: Counted<H>, service: S)
     where
         H: Send + Unpin + 'static,
         S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
@@ -146,7 +146,7 @@ mod tests {
             tokio::spawn(async move {
                 loop {
                     let (tcp, _) = listener.accept().await.unwrap();
-                    tokio::spawn(protocol.serve(Stream::new(tcp, counted.token()), app.clone()));
+                    tokio::spawn(protocol.serve(Counted::new(tcp, counted.token()), app.clone()));
                 }
             });
             Self { addr, drain: &protocol.drain, open }

@@ -85,6 +85,7 @@
 mod accepted;
 mod app;
 mod messages;
+mod peer;
 mod serve;
 
 mod connection;
@@ -95,12 +96,14 @@ mod stream;
 pub use accepted::Accepted;
 pub use app::App;
 pub use messages::{broadcast, on_message, send};
+pub use peer::UnixPeer;
 pub use serve::{Serve, Serving, serve, serve_with};
 
 pub use cluster_core::{
-    Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError, Delivery,
-    Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Json, Leave, Message, MessageStream,
-    Next, Outcome, Peer, Restart, Returns, Role, Runtime, SendError, Sending, Slot, StartError, Status, To,
-    Usage, WithSender, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, is_primary,
-    is_worker, role, try_worker, worker,
+    Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,
+    ConnectionCounts, Delivery, Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited,
+    Json, Leave, ListenerStatus, Message, MessageStream, Next, Outcome, Overload, Peer, PeerAddr, Restart,
+    Returns, Role, Runtime, Scheduling, SendError, Sending, Slot, StartError, Status, Stream, To, Uds, Usage,
+    WithSender, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, bind_uds, is_primary,
+    is_worker, restore_limits, role, try_worker, worker,
 };

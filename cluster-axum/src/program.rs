@@ -1,5 +1,5 @@
 //! The program of a worker: accepts, serves, drains.
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use cluster_core::{Acceptor, BoxError, Connection, OpenConnection, Worker};
@@ -11,46 +11,84 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::accepted::Accepted;
 use crate::app::App;
 use crate::connection::{HEADER_READ_TIMEOUT, Protocol};
-use crate::stream::Stream;
+use crate::stream::Counted;
 
 /// Held by each stream while it is open: the worker's count of open connections, and ours.
 type Held = (OpenConnection, TaskTrackerToken);
 
-/// What the accept loops of a worker share.
-struct Server<A> {
-    /// A make service is called one connection at a time, as axum calls it.
-    app: Mutex<A>,
+/// What all applications of a worker share.
+#[derive(Clone)]
+pub(crate) struct Shared {
     protocol: &'static Protocol,
     open: TaskTracker,
 }
 
-/// Serves the application on the listeners of these names until the worker has drained.
-pub(crate) async fn run<K: 'static, A: App<K>>(
-    worker: Worker,
-    app: A,
-    listeners: Vec<String>,
-) -> Result<(), BoxError> {
-    // A process is one worker once, so this is as if it were a static; a reference saves each request a count.
-    let protocol: &'static Protocol = Box::leak(Box::new(Protocol::new(HEADER_READ_TIMEOUT)));
-    let server = Arc::new(Server { app: Mutex::new(app), protocol, open: TaskTracker::new() });
-    let acceptors: Vec<Acceptor> =
-        listeners.iter().map(|name| worker.acceptor(name)).collect::<Result<_, _>>()?;
+/// An application that accepts on its listeners until the worker drains.
+pub(crate) type Accepting = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Makes an application in the worker, for the listeners of these names.
+pub(crate) type Make = Box<dyn FnOnce(Worker, Shared, Vec<String>) -> Making + Send>;
+pub(crate) type Making = Pin<Box<dyn Future<Output = Result<Accepting, BoxError>> + Send>>;
+
+/// An application and the names of its listeners, in the order in which they were asked for.
+pub(crate) struct Site {
+    pub(crate) make: Make,
+    pub(crate) listeners: Vec<String>,
+}
+
+/// What the accept loops of an application share.
+struct Server<A> {
+    /// A make service is called one connection at a time, as axum calls it.
+    app: Mutex<A>,
+    shared: Shared,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        // A process is one worker once, so this is as if it were a static; a reference saves each request a count.
+        let protocol = Box::leak(Box::new(Protocol::new(HEADER_READ_TIMEOUT)));
+        Self { protocol, open: TaskTracker::new() }
+    }
+}
+
+/// Serves the applications until the worker has drained.
+pub(crate) async fn run(worker: Worker, sites: Vec<Site>) -> Result<(), BoxError> {
+    let shared = Shared::new();
+    let mut accepting = Vec::new();
+    // All applications are made BEFORE the first accept, which makes the worker ready.
+    for Site { make, listeners } in sites {
+        accepting.push(make(worker.clone(), shared.clone(), listeners).await?);
+    }
     let drain = async {
-        protocol.drain.follow(&worker).await;
+        shared.protocol.drain.follow(&worker).await;
         std::future::pending::<()>().await
     };
     let serve = async {
-        join_all(acceptors.into_iter().map(|acceptor| accept(&server, acceptor))).await;
-        server.open.close();
-        server.open.wait().await;
+        join_all(accepting).await;
+        shared.open.close();
+        shared.open.wait().await;
     };
     select(pin!(serve), pin!(drain)).await;
     Ok(())
 }
 
+/// Has an application accept on the listeners of these names.
+pub(crate) fn accept_all<K: 'static, A: App<K>>(
+    worker: &Worker,
+    app: A,
+    shared: Shared,
+    listeners: &[String],
+) -> Result<Accepting, BoxError> {
+    let acceptors: Vec<Acceptor> =
+        listeners.iter().map(|name| worker.acceptor(name)).collect::<Result<_, _>>()?;
+    let server = Arc::new(Server { app: Mutex::new(app), shared });
+    Ok(Box::pin(async move {
+        join_all(acceptors.into_iter().map(|acceptor| accept(&server, acceptor))).await;
+    }))
+}
+
 async fn accept<K: 'static, A: App<K>>(server: &Arc<Server<A>>, mut acceptor: Acceptor) {
     while let Some(connection) = acceptor.accept().await {
-        let held = server.open.token();
+        let held = server.shared.open.token();
         // A task of its own: a panic in a handler ends this one.
         tokio::spawn(serve(server.clone(), connection, held));
     }
@@ -62,12 +100,14 @@ async fn serve<K: 'static, A: App<K>>(
     token: TaskTrackerToken,
 ) {
     let remote = connection.peer_addr();
-    let (tcp, open) = connection.into_tcp();
-    // Fails where the client is gone already; reading will say so.
-    let _ = tcp.set_nodelay(true);
-    let stream: Stream<Held> = Stream::new(tcp, (open, token));
-    let service = server.app.lock().await.service_for(Accepted::new(stream.tcp(), remote)).await;
-    let protocol = server.protocol;
+    let (io, open) = connection.into_stream();
+    if let Some(tcp) = io.tcp() {
+        // Fails where the client is gone already; reading will say so.
+        let _ = tcp.set_nodelay(true);
+    }
+    let stream: Counted<Held> = Counted::new(io, (open, token));
+    let service = server.app.lock().await.service_for(Accepted::new(stream.io(), remote)).await;
+    let protocol = server.shared.protocol;
     drop(server);
     protocol.serve(stream, service).await;
 }

@@ -2,20 +2,20 @@
 use std::fmt;
 use std::future::{Future, IntoFuture, Ready as Immediately, ready};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use cluster_core::adapter::Reach;
-use cluster_core::{Addr, BoxError, Builder, Cluster, Error, Ready, Running, Runtime, StartError, Worker};
+use cluster_core::adapter::{Reach, Wanted};
+use cluster_core::{
+    Addr, BoxError, Builder, Cluster, Error, Inherited, Ready, Running, Runtime, Scheduling, StartError, Uds,
+    Worker,
+};
 use futures::future::Either;
 
 use crate::app::App;
-use crate::program;
-
-/// What a worker runs, given the names of its listeners.
-type Program = Box<dyn FnOnce(Worker, Vec<String>) -> ProgramFuture + Send>;
-type ProgramFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+use crate::program::{self, Make, Site};
 
 /// Serves an application from several worker processes. Say where with [`Serve::bind`], then
 /// [`run()`](Serve::run) it in a plain `main`, or `.await` it in an async one.
@@ -32,7 +32,14 @@ type ProgramFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 /// }
 /// ```
 pub fn serve<K: 'static>(app: impl App<K>) -> Serve {
-    Serve::new(Box::new(move |worker, listeners| Box::pin(program::run(worker, app, listeners))))
+    Serve::new(as_it_is(app))
+}
+
+/// An application that `main` has made.
+fn as_it_is<K: 'static>(app: impl App<K>) -> Make {
+    Box::new(move |worker, shared, listeners| {
+        Box::pin(async move { program::accept_all(&worker, app, shared, &listeners) })
+    })
 }
 
 /// Serves the application that `make` makes in each worker, on the runtime that will serve it. A worker whose
@@ -59,10 +66,10 @@ where
     A: App<K>,
     K: 'static,
 {
-    Serve::new(Box::new(move |worker, listeners| {
+    Serve::new(Box::new(move |worker, shared, listeners| {
         Box::pin(async move {
             let app = make(worker.clone()).await?;
-            program::run(worker, app, listeners).await
+            program::accept_all(&worker, app, shared, &listeners)
         })
     }))
 }
@@ -78,14 +85,13 @@ where
 #[must_use = "nothing is served until `run()` or `.await`"]
 pub struct Serve {
     builder: Builder,
-    /// Names of the listeners, in the order in which they were asked for.
-    listeners: Vec<String>,
-    program: Program,
+    /// The application; those of `also` are behind it.
+    sites: Vec<Site>,
 }
 
 impl Serve {
-    fn new(program: Program) -> Self {
-        Self { builder: Cluster::builder(), listeners: Vec::new(), program }
+    fn new(make: Make) -> Self {
+        Self { builder: Cluster::builder(), sites: vec![Site { make, listeners: Vec::new() }] }
     }
 
     /// Listens on an address; several calls, several listeners. Bound at start, once, by the primary. Without
@@ -96,10 +102,70 @@ impl Serve {
     /// # let app = axum::Router::new();
     /// cluster_axum::serve(app).bind("127.0.0.1:3000").bind(("::1", 3000));
     /// ```
-    pub fn bind(mut self, addr: impl Into<Addr>) -> Self {
-        let name = self.name_listener();
-        self.builder = self.builder.bind_as(&name, "http", addr.into(), Reach::First);
-        self
+    pub fn bind(self, addr: impl Into<Addr>) -> Self {
+        self.listen_to(0, Wanted::Tcp(addr.into(), Reach::First))
+    }
+
+    /// Listens on a unix socket; see [`Uds`] for its permissions. Handlers know their clients by
+    /// `ConnectInfo<`[`UnixPeer`](crate::UnixPeer)`>`.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// use cluster_axum::Uds;
+    /// cluster_axum::serve(app).bind_uds("/run/shop/http.sock").bind_uds(Uds::new("/run/shop/2.sock").mode(0o660));
+    /// ```
+    pub fn bind_uds(self, path: impl Into<Uds>) -> Self {
+        self.listen_to(0, Wanted::Uds(path.into()))
+    }
+
+    /// Listens on a socket that the program was started with, by systemd socket activation or what speaks like it;
+    /// as [`Builder::inherit`].
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// cluster_axum::serve(app).inherit("web");
+    /// ```
+    pub fn inherit(self, passed: impl Into<Inherited>) -> Self {
+        self.listen_to(0, Wanted::Inherited(passed.into()))
+    }
+
+    /// As [`inherit`](Self::inherit) where such a socket was passed, and otherwise as [`bind`](Self::bind).
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// cluster_axum::serve(app).inherit_or_bind(0, "127.0.0.1:3000");
+    /// ```
+    pub fn inherit_or_bind(self, passed: impl Into<Inherited>, addr: impl Into<Addr>) -> Self {
+        self.listen_to(0, Wanted::InheritedOr(passed.into(), addr.into(), Reach::First))
+    }
+
+    /// Serves another application on an address of its own, in the same workers: one for operators, or one that
+    /// redirects to HTTPS. Several calls, several applications. A drain is one for all of them.
+    ///
+    /// # Example
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// let app = Router::new().route("/", get(|| async { "hello" }));
+    /// let admin = Router::new().route("/health", get(|| async { "fine" }));
+    /// cluster_axum::serve(app).bind("0.0.0.0:3000").also(admin, "127.0.0.1:3001");
+    /// ```
+    pub fn also<K: 'static>(self, app: impl App<K>, addr: impl Into<Addr>) -> Self {
+        self.and(as_it_is(app), Wanted::Tcp(addr.into(), Reach::First))
+    }
+
+    /// As [`also`](Self::also), on a unix socket.
+    ///
+    /// # Example
+    /// ```
+    /// # let (app, admin) = (axum::Router::new(), axum::Router::new());
+    /// use cluster_axum::Uds;
+    /// cluster_axum::serve(app).bind("0.0.0.0:3000").also_uds(admin, Uds::new("/run/shop/admin.sock").mode(0o600));
+    /// ```
+    pub fn also_uds<K: 'static>(self, app: impl App<K>, path: impl Into<Uds>) -> Self {
+        self.and(as_it_is(app), Wanted::Uds(path.into()))
     }
 
     /// Listens on a socket that [`bind_tcp`](crate::bind_tcp) made. Any other is an error at start, because
@@ -114,7 +180,21 @@ impl Serve {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(mut self, listener: TcpListener) -> Self {
-        let name = self.name_listener();
+        let name = self.name_listener(0);
+        self.builder = self.builder.listen_as(&name, "http", listener);
+        self
+    }
+
+    /// Listens on a socket that [`bind_uds`](crate::bind_uds) made; as [`listen`](Self::listen).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let app = axum::Router::new();
+    /// cluster_axum::serve(app).listen_uds(cluster_axum::bind_uds("/run/shop/http.sock")?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_uds(mut self, listener: UnixListener) -> Self {
+        let name = self.name_listener(0);
         self.builder = self.builder.listen_as(&name, "http", listener);
         self
     }
@@ -131,6 +211,20 @@ impl Serve {
         self.cluster(|builder| builder.workers(workers))
     }
 
+    /// Which worker gets a connection (default: [`Scheduling::Shared`]). A listener may have a rule of its own:
+    /// [`Builder::listener_scheduling`] through [`cluster`](Self::cluster); listeners are named `http`, `http-2`,
+    /// `http-3` and so on, in their order.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// use cluster_axum::Scheduling;
+    /// cluster_axum::serve(app).scheduling(Scheduling::LeastConnections);
+    /// ```
+    pub fn scheduling(self, scheduling: Scheduling) -> Self {
+        self.cluster(|builder| builder.scheduling(scheduling))
+    }
+
     /// The runtime of each worker (default: [`Runtime::current_thread`]). With `.await` the runtime of `main`
     /// serves, and this is an error at start.
     ///
@@ -142,6 +236,23 @@ impl Serve {
     /// ```
     pub fn runtime(self, runtime: Runtime) -> Self {
         self.cluster(|builder| builder.runtime(runtime))
+    }
+
+    /// How many connections a worker has open at a time; at least 1 (default: as many as it has descriptors for).
+    ///
+    /// A worker that has so many takes no more until one has ended: others do. Where none has room clients wait in the
+    /// queue, or are refused: [`Builder::overload`]. [`Builder::max_cluster_connections`] limits all workers together,
+    /// [`Builder::max_connection_rate`] how fast new ones come. A connection that was upgraded counts until its stream
+    /// is dropped.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// use cluster_axum::Overload;
+    /// cluster_axum::serve(app).max_connections(10_000).cluster(|builder| builder.overload(Overload::Refuse));
+    /// ```
+    pub fn max_connections(self, connections: usize) -> Self {
+        self.cluster(|builder| builder.max_connections(connections))
     }
 
     /// How long a worker that stops may take to finish what is open before it is killed (default 25 s).
@@ -195,22 +306,34 @@ impl Serve {
         self.ready()?.run()
     }
 
+    fn and(mut self, make: Make, wanted: Wanted) -> Self {
+        self.sites.push(Site { make, listeners: Vec::new() });
+        let last = self.sites.len() - 1;
+        self.listen_to(last, wanted)
+    }
+
+    fn listen_to(mut self, site: usize, wanted: Wanted) -> Self {
+        let name = self.name_listener(site);
+        self.builder = self.builder.listen_to(&name, "http", wanted);
+        self
+    }
+
     /// `http`, `http-2`, `http-3` and so on.
-    fn name_listener(&mut self) -> String {
-        let name = match self.listeners.len() {
+    fn name_listener(&mut self, site: usize) -> String {
+        let name = match self.sites.iter().map(|site| site.listeners.len()).sum() {
             0 => "http".to_owned(),
             before => format!("http-{}", before + 1),
         };
-        self.listeners.push(name.clone());
+        self.sites[site].listeners.push(name.clone());
         name
     }
 
     fn ready(self) -> Result<Ready, StartError> {
-        let Self { builder, listeners, program } = self;
-        if listeners.is_empty() {
+        let Self { builder, sites } = self;
+        if sites[0].listeners.is_empty() {
             return Err(StartError::NoListener);
         }
-        Ok(builder.worker(move |worker| program(worker, listeners)))
+        Ok(builder.worker(move |worker| program::run(worker, sites)))
     }
 }
 
@@ -293,13 +416,16 @@ mod tests {
     fn each_listener_has_a_name_of_its_own() {
         let listener = cluster_core::bind_tcp("127.0.0.1:0").unwrap();
         let serve = serve(app()).bind("127.0.0.1:0").listen(listener).bind("127.0.0.1:0");
-        assert_eq!(serve.listeners, ["http", "http-2", "http-3"]);
+        assert_eq!(serve.sites[0].listeners, ["http", "http-2", "http-3"]);
+        let serve = serve.also(app(), "127.0.0.1:0").bind_uds("a.sock").also_uds(app(), "b.sock");
+        assert_eq!(serve.sites[0].listeners, ["http", "http-2", "http-3", "http-5"]);
+        assert_eq!((&*serve.sites[1].listeners[0], &*serve.sites[2].listeners[0]), ("http-4", "http-6"));
     }
 
     #[tokio::test]
     async fn an_app_that_cannot_be_made_is_the_workers_error() {
         let serve = serve_with(|_| async { Err::<Router, _>("no database".into()) });
-        let err = (serve.program)(cluster_core::testing::worker(), Vec::new()).await.unwrap_err();
+        let err = program::run(cluster_core::testing::worker(), serve.sites).await.unwrap_err();
         assert_eq!(err.to_string(), "no database");
     }
 }

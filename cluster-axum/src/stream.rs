@@ -3,48 +3,48 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use cluster_core::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// A TCP stream that drops `held` when it is closed. An upgraded connection takes its stream along, out of the
+/// A stream that drops `held` when it is closed. An upgraded connection takes its stream along, out of the
 /// task that served it: so a WebSocket counts as open, and a drain waits for it, wherever it went.
 #[derive(Debug)]
-pub(crate) struct Stream<H> {
-    tcp: TcpStream,
+pub(crate) struct Counted<H> {
+    io: Stream,
     _held: H,
 }
 
-impl<H> Stream<H> {
-    pub(crate) fn new(tcp: TcpStream, held: H) -> Self {
-        Self { tcp, _held: held }
+impl<H> Counted<H> {
+    pub(crate) fn new(io: impl Into<Stream>, held: H) -> Self {
+        Self { io: io.into(), _held: held }
     }
 
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    pub(crate) fn io(&self) -> &Stream {
+        &self.io
     }
 }
 
-impl<H: Unpin> AsyncRead for Stream<H> {
+impl<H: Unpin> AsyncRead for Counted<H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
-impl<H: Unpin> AsyncWrite for Stream<H> {
+impl<H: Unpin> AsyncWrite for Counted<H> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -52,10 +52,10 @@ impl<H: Unpin> AsyncWrite for Stream<H> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.io.is_write_vectored()
     }
 }

@@ -1,14 +1,18 @@
 //! The builder: collects what a cluster is to be.
 use std::future::Future;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::addr::Addr;
 use crate::cluster::Ready;
-use crate::config::{Addr, Restart, Runtime, Settings, bounded};
-use crate::conn::listen::{self, BACKLOG, BindKey, Reach};
+use crate::config::{HangLimit, Restart, Runtime, Settings, bounded};
+use crate::conn::listen::{self, BindKey, Wanted};
+use crate::conn::{Inherited, Overload, Reach, Uds};
 use crate::director::PrimarySide;
 use crate::error::{BoxError, StartError};
 use crate::event::{Event, Exit};
@@ -18,11 +22,14 @@ use crate::ipc::message::Ask;
 use crate::ipc::shape::{self, Unsupported};
 use crate::ipc::{queue, request};
 use crate::program::{Blueprint, Layout, MakeFuture, Program};
+use crate::scheduling::Scheduling;
 use crate::worker::Worker;
 
 /// Sockets that fit into one welcome: the kernel lets a message carry 253 descriptors, and their names must
 /// fit into its packet.
 const MAX_SOCKETS: usize = 200;
+/// So many bytes may these names have together; the rest of the packet is for numbers.
+const MAX_NAMES: usize = 24 * 1024;
 
 /// A program that runs as several processes on one port.
 ///
@@ -58,6 +65,7 @@ impl Cluster {
         Builder {
             settings: Settings::default(),
             listeners: Vec::new(),
+            schedulings: Vec::new(),
             stop: None,
             side: PrimarySide::default(),
             unsupported: None,
@@ -77,6 +85,8 @@ impl Cluster {
 pub struct Builder {
     pub(crate) settings: Settings,
     listeners: Vec<Listener>,
+    /// Of listeners that are scheduled by a rule of their own.
+    schedulings: Vec<(String, Scheduling)>,
     /// Resolves when the process that awaits the cluster asks for its end.
     pub(crate) stop: Option<BoxFuture<'static, ()>>,
     /// What runs on the primary's side; the cluster has a director where there is any.
@@ -93,8 +103,8 @@ struct Listener {
 }
 
 enum Source {
-    Addr(Addr, Reach, i32),
-    Tcp(TcpListener),
+    Wanted(Wanted),
+    Given(OwnedFd),
     Key(BindKey),
 }
 
@@ -171,6 +181,33 @@ impl Builder {
         self
     }
 
+    /// How long the runtime of a worker, or of the director, may stand still before its process is killed and
+    /// replaced (default 30 s; `None`: for ever). Less than 100 ms counts as 100 ms.
+    ///
+    /// A runtime stands still while code on it loops or blocks without an `.await` that yields; a handler that waits,
+    /// however long, is no trouble. One with several threads turns for as long as any of them turns it (which a thread
+    /// that blocks bare of `block_in_place` may prevent: Tokio lets one wait for sockets and timers on behalf of all).
+    /// With `.await` it is the runtime of `main`. After 1 s and 5 s there is a warning
+    /// ([`Event::WorkerStalled`](crate::Event::WorkerStalled),
+    /// [`DirectorStalled`](crate::Event::DirectorStalled)); at the limit the process ends with
+    /// [`ExitReason::Hung`](crate::ExitReason::Hung), which counts as a crash.
+    ///
+    /// It is asked of processes that are ready and do not drain: a boot and a drain have their own limits. A process
+    /// that is stopped (SIGSTOP), traced (a debugger) or writes a core dump is left alone, and so are all when the
+    /// primary itself did not run, or the machine was suspended: they begin anew.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::Cluster;
+    /// use std::time::Duration;
+    /// Cluster::builder().hang_timeout(Duration::from_secs(10));
+    /// Cluster::builder().hang_timeout(None);
+    /// ```
+    pub fn hang_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.hang = timeout.into().map(HangLimit::of);
+        self
+    }
+
     /// A worker is ready when it calls [`Worker::ready`] (default: when it first accepts).
     ///
     /// # Example
@@ -179,6 +216,90 @@ impl Builder {
     /// ```
     pub fn wait_for_ready(mut self) -> Self {
         self.settings.wait_for_ready = true;
+        self
+    }
+
+    /// Which worker gets a connection (default: [`Scheduling::Shared`]), for all listeners that have no rule of
+    /// their own.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Scheduling};
+    /// Cluster::builder().scheduling(Scheduling::RoundRobin);
+    /// ```
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.settings.scheduling = scheduling;
+        self
+    }
+
+    /// Which worker gets a connection of the listener with this name. A name that no listener has is an error at
+    /// start.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Scheduling};
+    /// Cluster::builder()
+    ///     .bind("chat", "127.0.0.1:3001")
+    ///     .listener_scheduling("chat", Scheduling::LeastConnections);
+    /// ```
+    pub fn listener_scheduling(mut self, listener: &str, scheduling: Scheduling) -> Self {
+        self.schedulings.push((listener.to_owned(), scheduling));
+        self
+    }
+
+    /// How many connections a worker has open at a time; at least 1. The default: as many as it has descriptors for.
+    ///
+    /// A worker that has so many takes no more until one has ended: others do. Where none has room,
+    /// [`overload`](Self::overload) says what becomes of further clients. A connection counts until its
+    /// [`Connection`](crate::Connection), or [`OpenConnection`](crate::OpenConnection), is dropped. When the whole
+    /// cluster stops, what is queued is served only as far as there is room.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().workers(4).max_connections(10_000); // 40,000 in all
+    /// ```
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.limits.worker = Some(connections.max(1) as u64);
+        self
+    }
+
+    /// How many connections all workers have open together; at least 1. The default: no limit.
+    ///
+    /// There are never more, also where workers are killed: what one of them had is free as soon as it has ended. A
+    /// connection that the primary has accepted and not handed over yet counts
+    /// ([`Scheduling::RoundRobin`], [`Scheduling::LeastConnections`]).
+    ///
+    /// # Example
+    /// ```
+    /// // As many as the database behind it has places for.
+    /// cluster_core::Cluster::builder().max_cluster_connections(200);
+    /// ```
+    pub fn max_cluster_connections(mut self, connections: usize) -> Self {
+        self.settings.limits.cluster = Some(connections.max(1) as u64);
+        self
+    }
+
+    /// How many new connections a worker takes per second; at least 1, and up to a tenth of them at once. The
+    /// default: no limit.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().workers(4).max_connection_rate(500); // 2,000 per second in all
+    /// ```
+    pub fn max_connection_rate(mut self, per_second: u32) -> Self {
+        self.settings.limits.rate = Some(per_second.max(1));
+        self
+    }
+
+    /// What becomes of connections above the limits (default [`Overload::Wait`]).
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Overload};
+    /// Cluster::builder().max_connections(10_000).overload(Overload::Refuse);
+    /// ```
+    pub fn overload(mut self, overload: Overload) -> Self {
+        self.settings.limits.overload = overload;
         self
     }
 
@@ -201,7 +322,46 @@ impl Builder {
     /// cluster_core::Cluster::builder().bind("http", "127.0.0.1:3000").bind("admin", ("127.0.0.1", 3001));
     /// ```
     pub fn bind(self, name: &str, addr: impl Into<Addr>) -> Self {
-        self.bind_as(name, "", addr.into(), Reach::First)
+        self.listen_to(name, "", Wanted::Tcp(addr.into(), Reach::First))
+    }
+
+    /// Listens on a unix socket; workers ask for it by `name`. Made at start, once, by the primary, and removed when
+    /// the cluster has stopped; see [`Uds`].
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::{Cluster, Uds};
+    /// Cluster::builder()
+    ///     .bind_uds("http", "/run/shop/http.sock")
+    ///     .bind_uds("admin", Uds::new("/run/shop/admin.sock").mode(0o600));
+    /// ```
+    pub fn bind_uds(self, name: &str, path: impl Into<Uds>) -> Self {
+        self.listen_to(name, "", Wanted::Uds(path.into()))
+    }
+
+    /// Listens on a socket that the program was started with, by systemd socket activation or what speaks like it;
+    /// see [`Inherited`]. Workers ask for it by `name`. Where no such one was passed, the start is an error.
+    ///
+    /// Such a socket is only lent: when the cluster stops, its queue stays open, and what waits in it is served by
+    /// the next run. A restart of the whole service refuses nobody.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().inherit("http", "web").inherit("admin", 1);
+    /// ```
+    pub fn inherit(self, name: &str, passed: impl Into<Inherited>) -> Self {
+        self.listen_to(name, "", Wanted::Inherited(passed.into()))
+    }
+
+    /// As [`inherit`](Self::inherit) where such a socket was passed, and otherwise as [`bind`](Self::bind): for a
+    /// program that runs under systemd, and on a developer's machine without it.
+    ///
+    /// # Example
+    /// ```
+    /// cluster_core::Cluster::builder().inherit_or_bind("http", "web", "127.0.0.1:3000");
+    /// ```
+    pub fn inherit_or_bind(self, name: &str, passed: impl Into<Inherited>, addr: impl Into<Addr>) -> Self {
+        self.listen_to(name, "", Wanted::InheritedOr(passed.into(), addr.into(), Reach::First))
     }
 
     /// Listens on a socket that [`bind_tcp`](crate::bind_tcp) made. Any other is an error at start, because
@@ -214,7 +374,19 @@ impl Builder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen(self, name: &str, listener: TcpListener) -> Self {
-        self.listener(name, "", Source::Tcp(listener))
+        self.listener(name, "", Source::Given(listener.into()))
+    }
+
+    /// Listens on a socket that [`bind_uds`](crate::bind_uds) made; as [`listen`](Self::listen).
+    ///
+    /// # Example
+    /// ```no_run
+    /// let listener = cluster_core::bind_uds("/run/shop/http.sock")?;
+    /// cluster_core::Cluster::builder().listen_uds("http", listener);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_uds(self, name: &str, listener: UnixListener) -> Self {
+        self.listener(name, "", Source::Given(listener.into()))
     }
 
     /// The program of each worker. It is ready when it first accepts, and a drain waits for it to return and
@@ -382,16 +554,16 @@ impl Builder {
         }
     }
 
-    /// For adapters: an address with its scheme, and how far its name reaches.
+    /// For adapters: where to listen, with its scheme.
     #[doc(hidden)]
-    pub fn bind_as(self, name: &str, scheme: &'static str, addr: Addr, reach: Reach) -> Self {
-        self.listener(name, scheme, Source::Addr(addr, reach, BACKLOG))
+    pub fn listen_to(self, name: &str, scheme: &'static str, wanted: Wanted) -> Self {
+        self.listener(name, scheme, Source::Wanted(wanted))
     }
 
-    /// For adapters: a socket of `bind_tcp` with its scheme.
+    /// For adapters: a socket of `bind_tcp` or `bind_uds` with its scheme.
     #[doc(hidden)]
-    pub fn listen_as(self, name: &str, scheme: &'static str, listener: TcpListener) -> Self {
-        self.listener(name, scheme, Source::Tcp(listener))
+    pub fn listen_as(self, name: &str, scheme: &'static str, listener: impl Into<OwnedFd>) -> Self {
+        self.listener(name, scheme, Source::Given(listener.into()))
     }
 
     /// For adapters: what `adapter::bind` bound.
@@ -434,16 +606,27 @@ impl Builder {
                 return Err(StartError::DuplicateName(name));
             }
             let key = match source {
-                Source::Addr(addr, reach, backlog) => listen::bind(&addr, reach, backlog)?.0,
-                Source::Tcp(listener) => listen::key_of(&listener)?,
+                Source::Wanted(wanted) => listen::bind(&wanted)?.0,
+                Source::Given(listener) => listen::key_of(listener.as_fd())?,
                 Source::Key(key) => key,
             };
             schemes.push((key.clone(), scheme));
             listeners.push((name, key));
         }
-        let sockets = listen::count();
+        for (_, key) in &listeners {
+            listen::schedule(key, self.settings.scheduling);
+        }
+        for (name, scheduling) in self.schedulings {
+            let known = listeners.iter().find(|(listener, _)| *listener == name);
+            let (_, key) = known.ok_or_else(|| StartError::UnknownListener(name.clone()))?;
+            listen::schedule(key, scheduling);
+        }
+        let (sockets, bytes) = listen::count();
         if sockets > MAX_SOCKETS {
             return Err(StartError::TooManyListeners { sockets, limit: MAX_SOCKETS });
+        }
+        if bytes > MAX_NAMES {
+            return Err(StartError::LongAddresses { bytes, limit: MAX_NAMES });
         }
         Ok(Layout { blueprint: Blueprint { settings: self.settings, listeners }, schemes })
     }

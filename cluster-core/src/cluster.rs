@@ -12,10 +12,10 @@ use nix::unistd::getppid;
 use tokio::sync::oneshot;
 
 use crate::birth::arrival::{self, Arrival};
-use crate::birth::{forkserver, newborn};
+use crate::birth::{descriptor_limit, forkserver, newborn};
 use crate::builder::Builder;
-use crate::config::{Runtime, Settings, Workers};
-use crate::conn::listen::{self, BindKey};
+use crate::config::{Besides, Runtime, Settings, Workers};
+use crate::conn::listen::{self, BindKey, Place};
 use crate::error::{BoxError, Error, StartError};
 use crate::event;
 use crate::program::{Layout, Program, Programs};
@@ -80,7 +80,9 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        let most_workers = workers.check_descriptors(director)?;
+        descriptor_limit::raise();
+        let besides = Besides::of(director, &blueprint.settings.limits);
+        let most_workers = workers.check_descriptors(besides)?;
         let crew = Crew { workers, most_workers, director };
         let settings = blueprint.settings.clone();
         let started = forkserver::start(blueprint, programs)?;
@@ -108,7 +110,9 @@ impl Ready {
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
         let Layout { blueprint, schemes } = builder.lay_out()?;
-        let most_workers = workers.check_descriptors(director)?;
+        descriptor_limit::raise();
+        let besides = Besides::of(director, &blueprint.settings.limits);
+        let most_workers = workers.check_descriptors(besides)?;
         let crew = Crew { workers, most_workers, director };
         let plan = Plan::new(blueprint.settings, crew, schemes, Method::Exec);
         let (mut result, end) = oneshot::channel();
@@ -177,15 +181,17 @@ impl Plan {
     /// Takes the sockets over from the registry.
     fn new(settings: Settings, crew: Crew, schemes: Vec<(BindKey, &'static str)>, method: Method) -> Self {
         let sockets = listen::take();
+        let cut = listen::cut(&sockets);
         let mut places = Vec::new();
         for (key, scheme) in &schemes {
-            for socket in sockets.iter().filter(|socket| key.is_of(&socket.name)) {
-                let separator = if scheme.is_empty() { "" } else { "://" };
-                places.push(format!("{scheme}{separator}{}", socket.name.addr));
-            }
+            let ours = sockets.iter().filter(|socket| key.is_of(&socket.name));
+            places.extend(ours.filter_map(|socket| socket.place.as_ref()).map(|place| match place {
+                Place::Tcp(addr) if !scheme.is_empty() => format!("{scheme}://{addr}"),
+                Place::Tcp(_) | Place::Unix(_) => place.to_string(),
+            }));
         }
         let Crew { workers, most_workers, director } = crew;
-        Self { settings, workers, most_workers, director, sockets, places, method }
+        Self { settings, workers, most_workers, director, sockets, cut, places, method }
     }
 }
 

@@ -1,5 +1,4 @@
 //! Settings: what the builder collects, what the environment overrides, and what is refused.
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,100 +6,9 @@ use std::{env, fmt, fs, io, thread};
 
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::conn::{Limits, listen};
 use crate::error::StartError;
-
-/// An address to listen on: `"127.0.0.1:3000"`, `("localhost", 3000)` or a `SocketAddr`. Names are
-/// resolved at start; port 0 asks for any free port, the same one for all workers.
-///
-/// # Example
-/// ```
-/// use cluster_core::Addr;
-/// let same = [Addr::from("127.0.0.1:3000"), Addr::from(("127.0.0.1", 3000)), Addr::from(([127, 0, 0, 1], 3000))];
-/// assert!(same.iter().all(|addr| addr.to_string() == "127.0.0.1:3000"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addr(String);
-
-impl Addr {
-    /// All addresses of the name, in the resolver's order.
-    pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, StartError> {
-        let unusable = |source| StartError::Address { addr: self.0.clone(), source };
-        let found: Vec<SocketAddr> = self.0.to_socket_addrs().map_err(unusable)?.collect();
-        if found.is_empty() {
-            return Err(unusable(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
-        }
-        Ok(found)
-    }
-}
-
-impl fmt::Display for Addr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<&str> for Addr {
-    fn from(addr: &str) -> Self {
-        Self(addr.to_owned())
-    }
-}
-
-impl From<String> for Addr {
-    fn from(addr: String) -> Self {
-        Self(addr)
-    }
-}
-
-impl From<&String> for Addr {
-    fn from(addr: &String) -> Self {
-        Self(addr.clone())
-    }
-}
-
-impl From<SocketAddr> for Addr {
-    fn from(addr: SocketAddr) -> Self {
-        Self(addr.to_string())
-    }
-}
-
-impl From<(&str, u16)> for Addr {
-    fn from((host, port): (&str, u16)) -> Self {
-        match host.parse::<Ipv6Addr>() {
-            Ok(ip) => Self::from((ip, port)),
-            Err(_) => Self(format!("{host}:{port}")),
-        }
-    }
-}
-
-impl From<(String, u16)> for Addr {
-    fn from((host, port): (String, u16)) -> Self {
-        Self::from((host.as_str(), port))
-    }
-}
-
-impl From<(IpAddr, u16)> for Addr {
-    fn from(addr: (IpAddr, u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
-
-impl From<(Ipv4Addr, u16)> for Addr {
-    fn from(addr: (Ipv4Addr, u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
-
-impl From<(Ipv6Addr, u16)> for Addr {
-    fn from(addr: (Ipv6Addr, u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
-
-impl From<([u8; 4], u16)> for Addr {
-    fn from(addr: ([u8; 4], u16)) -> Self {
-        Self::from(SocketAddr::from(addr))
-    }
-}
+use crate::scheduling::Scheduling;
 
 /// The Tokio runtime that a worker of the fork method builds. The default is one thread.
 ///
@@ -144,7 +52,8 @@ impl Runtime {
         Self(Flavor::MultiThread(threads.max(1)))
     }
 
-    /// The runtime that `build` makes in each worker. An error or panic fails the worker's boot.
+    /// The runtime that `build` makes in each worker. An error or panic fails the worker's boot. It needs Tokio's
+    /// I/O and timers (`enable_all()`): without timers it has no heartbeat, and counts as hung.
     ///
     /// # Example
     /// ```
@@ -277,6 +186,43 @@ pub(crate) fn bounded(time: Duration) -> Duration {
     time.min(LONGEST)
 }
 
+/// How long a runtime may stand still before its process counts as hung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HangLimit(Duration);
+
+impl HangLimit {
+    /// A machine that is busy with other things keeps a process waiting for longer than that.
+    const SHORTEST: Duration = Duration::from_millis(100);
+    /// Each beat wakes a process: eight of them that beat twice a second cost more than 0.1 % of a core.
+    const RAREST_BEAT: Duration = Duration::from_secs(1);
+    /// How late a look may come. Less than any silence that is told: a gap alone is no news.
+    const LATE: Duration = Duration::from_millis(500);
+
+    pub(crate) fn of(limit: Duration) -> Self {
+        Self(bounded(limit).max(Self::SHORTEST))
+    }
+
+    pub(crate) fn limit(self) -> Duration {
+        self.0
+    }
+
+    /// How often a heart beats, and how often the primary looks at all of them.
+    pub(crate) fn beat_every(self) -> Duration {
+        (self.0 / 8).min(Self::RAREST_BEAT)
+    }
+
+    /// A primary that has not looked for longer than that did not run itself.
+    pub(crate) fn longest_gap(self) -> Duration {
+        (self.0 / 2).min(self.beat_every() + Self::LATE)
+    }
+}
+
+impl Default for HangLimit {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
 /// What the builder collects besides the listeners and the program.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -286,9 +232,14 @@ pub(crate) struct Settings {
     pub(crate) restart: Restart,
     pub(crate) boot_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    /// None: nobody looks whether a runtime turns.
+    pub(crate) hang: Option<HangLimit>,
     pub(crate) lame_duck: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) quiet: bool,
+    /// Of listeners that have no rule of their own.
+    pub(crate) scheduling: Scheduling,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Settings {
@@ -300,9 +251,12 @@ impl Default for Settings {
             restart: Restart::default(),
             boot_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(25),
+            hang: Some(HangLimit::default()),
             lame_duck: Duration::from_secs(1),
             wait_for_ready: false,
             quiet: false,
+            scheduling: Scheduling::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -319,6 +273,22 @@ pub(crate) struct Workers {
 const DESCRIPTORS_BESIDES: u64 = 24;
 /// Of each worker and the director: control socket, message socket, pidfd and the read end of stderr.
 const DESCRIPTORS_PER_PEER: u64 = 4;
+
+/// What a primary has besides workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Besides {
+    pub(crate) director: bool,
+    /// It hands out connections, over one more socket for each worker.
+    pub(crate) handoff: bool,
+    /// It counts what the whole cluster has open.
+    pub(crate) ledger: bool,
+}
+
+impl Besides {
+    pub(crate) fn of(director: bool, limits: &Limits) -> Self {
+        Self { director, handoff: listen::hands_out(), ledger: limits.cluster.is_some() }
+    }
+}
 
 impl Settings {
     /// How many workers there shall be: `CLUSTER_WORKERS`, else `WEB_CONCURRENCY`, else the builder, else
@@ -343,16 +313,20 @@ impl Settings {
 impl Workers {
     /// Refuses more workers than the primary can have descriptors for, beside what `main` has opened and
     /// a director. Answers with how many it can have.
-    pub(crate) fn check_descriptors(&self, director: bool) -> Result<u16, StartError> {
+    pub(crate) fn check_descriptors(&self, primary: Besides) -> Result<u16, StartError> {
         let (limit, _) =
             getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
         let open = fs::read_dir("/proc/self/fd").map_err(StartError::Proc)?.count() as u64;
-        let besides = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_PEER * u64::from(director);
-        let needed = besides + DESCRIPTORS_PER_PEER * u64::from(self.count);
+        let per_worker = DESCRIPTORS_PER_PEER + u64::from(primary.handoff);
+        let besides = open
+            + DESCRIPTORS_BESIDES
+            + u64::from(primary.ledger)
+            + DESCRIPTORS_PER_PEER * u64::from(primary.director);
+        let needed = besides + per_worker * u64::from(self.count);
         if needed > limit {
             return Err(StartError::Descriptors { workers: self.count.into(), needed, limit });
         }
-        Ok(u16::try_from((limit - besides) / DESCRIPTORS_PER_PEER).unwrap_or(u16::MAX))
+        Ok(u16::try_from((limit - besides) / per_worker).unwrap_or(u16::MAX))
     }
 }
 
@@ -372,21 +346,6 @@ fn from_environment() -> Result<Option<(usize, &'static str)>, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_what_was_written() {
-        assert_eq!(Addr::from(("::1", 80)).to_string(), "[::1]:80");
-        assert_eq!(Addr::from(("localhost".to_owned(), 80)).to_string(), "localhost:80");
-        assert_eq!(Addr::from((Ipv6Addr::UNSPECIFIED, 0)).to_string(), "[::]:0");
-    }
-
-    #[test]
-    fn an_address_that_is_none_is_named() {
-        for wrong in ["127.0.0.1", "nonsense", "127.0.0.1:99999", ":::", ""] {
-            let err = Addr::from(wrong).resolve().unwrap_err().to_string();
-            assert!(err.contains(&format!("`{wrong}`")), "{err}");
-        }
-    }
 
     #[test]
     fn too_many_workers_are_refused_by_name() {

@@ -101,6 +101,8 @@ impl News {
                 self.cluster.happened(&event);
                 self.callbacks.call(event, self.cluster.endpoint().inbox());
             }
+            ToDirector::Counts(counts) => self.cluster.counted(counts),
+            ToDirector::Listener { number, listener } => self.cluster.listens(number, listener),
             ToDirector::Reply { id, result } => self.cluster.replied(id, result),
         }
     }

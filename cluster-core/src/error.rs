@@ -152,11 +152,61 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A unix socket could not be made at its path.
+    #[error("cannot listen on unix:{path}: {what}: {source}")]
+    SocketFile {
+        /// The path, from the root.
+        path: String,
+        /// What was tried, and what is needed for it.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// At the path of a unix socket there is something else.
+    #[error(
+        "cannot listen on unix:{path}: {found} is there, and what is no socket is never removed: \
+         remove it, or choose another path"
+    )]
+    NotASocket {
+        /// The path, from the root.
+        path: String,
+        /// What is there.
+        found: &'static str,
+    },
+    /// The last part of a unix socket's path has no room in an address (unix(7)).
+    #[error(
+        "cannot listen on unix:{path}: its last part is too long; it may have some 80 bytes, the rest any number"
+    )]
+    NameTooLong {
+        /// The path, from the root.
+        path: String,
+    },
+    /// No such listening socket was passed to the program (sd_listen_fds(3)).
+    #[error(
+        "no listening socket was passed as {wanted}: {why}; start the program by systemd socket activation \
+         (systemd-socket-activate tries it out), or use inherit_or_bind(..)"
+    )]
+    NotInherited {
+        /// What was asked for: `fd:` and a name, or a number.
+        wanted: String,
+        /// Why there is none.
+        why: String,
+    },
+    /// What was passed to the program is no socket that listens.
+    #[error(
+        "cannot listen on {fd}, which was passed to this program: it is {found}, and no stream socket that listens"
+    )]
+    NotAListener {
+        /// Its name and number.
+        fd: String,
+        /// What it is.
+        found: String,
+    },
     /// A socket that `main` bound itself: `main` runs again in workers, and when a lost fork server is
     /// replaced, and would find the address taken.
     #[error(
         "the listener on {addr} was bound in main, and main runs again (in workers of the exec method, for a reload, \
-         and to replace a lost fork server): bind it with cluster_core::bind_tcp, which gives every process the same socket"
+         and to replace a lost fork server): bind it with cluster_core::bind_tcp or bind_uds, which gives every process the same socket"
     )]
     BoundInMain {
         /// The address of the socket.
@@ -165,6 +215,9 @@ pub enum StartError {
     /// Two listeners have the same name.
     #[error("two listeners are named `{0}`: give each its own name")]
     DuplicateName(String),
+    /// A scheduling was given for a listener that there is not.
+    #[error("no listener is named `{0}`, and a scheduling was given for it: name it as bind(..) does")]
+    UnknownListener(String),
     /// A server that was given no address.
     #[error("no address to listen on: name one with .bind(\"127.0.0.1:3000\")")]
     NoListener,
@@ -174,6 +227,17 @@ pub enum StartError {
         /// How many there would be.
         sockets: usize,
         /// How many there can be.
+        limit: usize,
+    },
+    /// The addresses of all listeners have no room in what a worker is told.
+    #[error(
+        "the addresses of all listeners have {bytes} bytes together, more than the {limit} that one cluster can \
+         have: use shorter paths"
+    )]
+    LongAddresses {
+        /// How many they have.
+        bytes: usize,
+        /// How many they may have.
         limit: usize,
     },
     /// A handler of the builder's is for a type that cannot be carried; the text names the remedy.
@@ -264,13 +328,20 @@ impl StartError {
             StartError::Privileged { .. } => io::ErrorKind::PermissionDenied,
             StartError::Address { source, .. }
             | StartError::Bind { source, .. }
+            | StartError::SocketFile { source, .. }
             | StartError::Attach(source)
             | StartError::Proc(source)
             | StartError::System { source, .. } => source.kind(),
+            StartError::NotInherited { .. } => io::ErrorKind::NotFound,
+            StartError::NotASocket { .. } => io::ErrorKind::AlreadyExists,
             StartError::BoundInMain { .. }
+            | StartError::NameTooLong { .. }
+            | StartError::NotAListener { .. }
             | StartError::DuplicateName(_)
+            | StartError::UnknownListener(_)
             | StartError::NoListener
             | StartError::TooManyListeners { .. }
+            | StartError::LongAddresses { .. }
             | StartError::UnsupportedMessage(_)
             | StartError::NoWorkers
             | StartError::TooManyWorkers { .. }

@@ -1,4 +1,5 @@
 //! What happens in a cluster, as data and as one line each.
+mod counts;
 mod exit;
 mod line;
 mod print;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::counts::{ConnectionCounts, ListenerStatus};
 use self::exit::raw_status;
 pub(crate) use self::exit::{Ending, last_lines};
 pub use self::exit::{Exit, ExitReason, Next, Usage};
@@ -21,7 +23,8 @@ use crate::id::{Slot, WorkerId};
 /// Events of one worker come in this order, each at most once: [`WorkerStarted`](Event::WorkerStarted),
 /// [`WorkerOnline`](Event::WorkerOnline), [`WorkerReady`](Event::WorkerReady),
 /// [`WorkerDraining`](Event::WorkerDraining), [`WorkerExited`](Event::WorkerExited). Any but the last may be
-/// missing, and after the last comes none.
+/// missing, and after the last comes none. While a worker is ready and does not drain there may be any number of
+/// [`WorkerStalled`](Event::WorkerStalled).
 ///
 /// # Example
 /// ```
@@ -47,6 +50,14 @@ pub enum Event {
     },
     /// Running out of memory ends all processes of the control group at once, the primary among them.
     OomGroup,
+    /// The kernel holds fewer connections that wait for a worker than was asked for.
+    #[non_exhaustive]
+    BacklogCut {
+        /// The longest accept queue that was asked for: `Addr::backlog`, or 4096.
+        asked: u32,
+        /// The longest that there is, `net.core.somaxconn`.
+        limit: u32,
+    },
     /// The first worker is ready; the cluster answers here.
     #[non_exhaustive]
     Listening {
@@ -93,6 +104,21 @@ pub enum Event {
         /// How many there are.
         workers: u16,
     },
+    /// The runtime of a worker stands still: something on it loops or blocks. Told once after a second and once
+    /// after five, of each such time, where [`hang_timeout`](crate::Builder::hang_timeout) is further away.
+    #[non_exhaustive]
+    WorkerStalled {
+        /// Its number.
+        worker: WorkerId,
+        /// Its place.
+        slot: Slot,
+        /// Its process id.
+        pid: u32,
+        /// For how long at least.
+        silent: Duration,
+        /// After how long it is killed.
+        limit: Duration,
+    },
     /// A worker takes nothing new, finishes what is open and leaves; Node's `disconnect`.
     #[non_exhaustive]
     WorkerDraining {
@@ -112,6 +138,16 @@ pub enum Event {
     DirectorReady {
         /// Its process id.
         pid: u32,
+    },
+    /// The runtime of the director stands still; as [`WorkerStalled`](Event::WorkerStalled). Workers serve on.
+    #[non_exhaustive]
+    DirectorStalled {
+        /// Its process id.
+        pid: u32,
+        /// For how long at least.
+        silent: Duration,
+        /// After how long it is killed.
+        limit: Duration,
     },
     /// The director has ended. Workers serve on.
     #[non_exhaustive]
@@ -229,14 +265,17 @@ impl Event {
             Event::WorkerStarted { worker, .. }
             | Event::WorkerOnline { worker, .. }
             | Event::WorkerReady { worker, .. }
+            | Event::WorkerStalled { worker, .. }
             | Event::WorkerDraining { worker, .. } => Some(*worker),
             Event::WorkerExited(exit) => Some(exit.worker),
             Event::Undelivered { from, .. } => *from,
             Event::Starting { .. }
             | Event::OomGroup
+            | Event::BacklogCut { .. }
             | Event::Listening { .. }
             | Event::AllReady { .. }
             | Event::DirectorReady { .. }
+            | Event::DirectorStalled { .. }
             | Event::DirectorExited { .. }
             | Event::ForkServerReady { .. }
             | Event::ForkServerLost { .. }

@@ -16,7 +16,7 @@ use self::replies::Replies;
 pub use self::worker_ref::WorkerRef;
 use crate::command::Command;
 use crate::error::CommandError;
-use crate::event::{Event, Status};
+use crate::event::{ConnectionCounts, Event, ListenerStatus, Status};
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::FromDirector;
 use crate::ipc::endpoint::Endpoint;
@@ -96,7 +96,8 @@ impl ClusterHandle {
             .collect()
     }
 
-    /// How the cluster stands, as far as this process has heard.
+    /// How the cluster stands, as far as this process has heard. What is counted is told when it has changed, at most
+    /// every 100 ms.
     ///
     /// # Example
     /// ```no_run
@@ -289,7 +290,15 @@ impl ClusterHandle {
         if status.stopping {
             self.inner.stopping.cancel();
         }
-        *self.lock_status() = status;
+        self.lock_status().replace(status);
+    }
+
+    pub(crate) fn counted(&self, counts: Vec<(WorkerId, ConnectionCounts)>) {
+        self.lock_status().count(counts);
+    }
+
+    pub(crate) fn listens(&self, number: u16, listener: ListenerStatus) {
+        self.lock_status().listens(number, listener);
     }
 
     pub(crate) fn happened(&self, event: &Event) {

@@ -62,6 +62,8 @@ compile_error!(
 
 // What the user holds.
 #[cfg(target_os = "linux")]
+mod addr;
+#[cfg(target_os = "linux")]
 mod builder;
 #[cfg(target_os = "linux")]
 mod cluster;
@@ -82,6 +84,8 @@ mod program;
 #[cfg(target_os = "linux")]
 mod role;
 #[cfg(target_os = "linux")]
+mod scheduling;
+#[cfg(target_os = "linux")]
 mod worker;
 
 // How it works: who lives, who serves, what they say.
@@ -93,6 +97,8 @@ mod command;
 mod conn;
 #[cfg(target_os = "linux")]
 mod director;
+#[cfg(target_os = "linux")]
+mod heartbeat;
 #[cfg(target_os = "linux")]
 mod ipc;
 #[cfg(target_os = "linux")]
@@ -115,19 +121,26 @@ pub mod fuzzing;
 pub mod testing;
 
 #[cfg(target_os = "linux")]
+pub use addr::Addr;
+#[cfg(target_os = "linux")]
+pub use birth::descriptor_limit::restore_limits;
+#[cfg(target_os = "linux")]
 pub use builder::{Builder, Cluster};
 #[cfg(target_os = "linux")]
 pub use cluster::{Ready, Running};
 #[cfg(target_os = "linux")]
-pub use config::{Addr, Restart, Runtime};
+pub use config::{Restart, Runtime};
 #[cfg(target_os = "linux")]
-pub use conn::listen::bind_tcp;
+pub use conn::listen::{bind_tcp, bind_uds};
 #[cfg(target_os = "linux")]
-pub use conn::{Acceptor, Connection, OpenConnection};
+pub use conn::{Acceptor, Connection, Inherited, OpenConnection, Overload, PeerAddr, Stream, Uds};
 #[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
 #[cfg(target_os = "linux")]
-pub use event::{Event, Exit, ExitReason, Leave, Next, Status, Usage, WorkerState, WorkerStatus};
+pub use event::{
+    ConnectionCounts, Event, Exit, ExitReason, Leave, ListenerStatus, Next, Status, Usage, WorkerState,
+    WorkerStatus,
+};
 #[cfg(target_os = "linux")]
 pub use handle::{ClusterHandle, Done, Events, WorkerRef};
 #[cfg(target_os = "linux")]
@@ -149,22 +162,38 @@ pub use peer::{Peer, To};
 #[cfg(target_os = "linux")]
 pub use role::{Role, is_primary, is_worker, role};
 #[cfg(target_os = "linux")]
+pub use scheduling::Scheduling;
+#[cfg(target_os = "linux")]
 pub use worker::{Draining, Worker, try_worker, worker};
 
 /// For the adapters; no promise is made about it.
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod adapter {
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::SocketAddr;
 
-    pub use crate::conn::listen::{BACKLOG, BindKey, Reach};
+    use crate::StartError;
+    pub use crate::conn::listen::{BindKey, Wanted};
+    pub use crate::conn::{BACKLOG, Reach};
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub use crate::extract::NoWorker;
-    use crate::{Addr, StartError};
 
-    /// Binds at once, or takes the sockets from the primary.
-    pub fn bind(addr: &Addr, reach: Reach, backlog: i32) -> Result<(BindKey, Vec<TcpListener>), StartError> {
-        crate::conn::listen::bind(addr, reach, backlog)
+    /// Opens at once, or takes the sockets from the primary. Of each its address, if that is one of TCP.
+    pub fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<Option<SocketAddr>>), StartError> {
+        let (key, listeners) = crate::conn::listen::bind(wanted)?;
+        Ok((key, listeners.iter().map(|listener| listener.tcp_addr()).collect()))
+    }
+
+    /// For frameworks that have a backlog of their own: an address, or a socket, that says nothing gets this one.
+    pub fn with_backlog(wanted: Wanted, backlog: u32) -> Wanted {
+        match wanted {
+            Wanted::Tcp(addr, reach) => Wanted::Tcp(addr.or_backlog(backlog), reach),
+            Wanted::Uds(uds) => Wanted::Uds(uds.or_backlog(backlog)),
+            Wanted::Inherited(_) => wanted,
+            Wanted::InheritedOr(passed, addr, reach) => {
+                Wanted::InheritedOr(passed, addr.or_backlog(backlog), reach)
+            }
+        }
     }
 
     /// The free `on_message`: registers with the worker that this process is, or will be.
@@ -180,11 +209,6 @@ pub mod adapter {
     /// The free `broadcast`: an error outside a worker.
     pub fn broadcast<T: crate::Message>(message: &T) -> crate::Broadcasting {
         crate::worker::messages::broadcast(message)
-    }
-
-    /// The addresses of listeners.
-    pub fn addrs(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// Builds the runtime that the user asked for.

@@ -1,32 +1,129 @@
 //! One page of shared memory per worker: written by the worker with plain stores, read by the primary,
 //! which trusts nothing in it.
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
+use crate::conn::Offers;
+use crate::event::ConnectionCounts;
 use crate::tail::Tail;
 
-/// The page. All access is relaxed: each number stands for itself.
+/// The page. Access is relaxed, where each number stands for itself.
 #[repr(C)]
 pub(crate) struct Page {
+    beats: AtomicU64,
     connections_open: AtomicU64,
     connections_total: AtomicU64,
+    rings: AtomicU64,
+    offered: AtomicU64,
+    claimed: AtomicU64,
+    revoked: AtomicU64,
+    stance: AtomicU64,
+    pub(crate) offers: Offers,
     pub(crate) tail: Tail,
 }
 
+/// Whether a worker takes connections, as far as its own limits go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stance {
+    /// It has not begun, or it drains.
+    Away,
+    Takes,
+    /// It takes none until it has room.
+    Full,
+}
+
 impl Page {
-    /// A connection was accepted.
-    pub(crate) fn connection_opened(&self) {
-        self.connections_open.fetch_add(1, Relaxed);
+    /// The runtime has turned.
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Relaxed);
+    }
+
+    /// How often the runtime has said that it turns.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Relaxed)
+    }
+
+    /// Connections are about to come, up to `count`: they count as open, as far as there are `most` at the most.
+    /// Answers with how many.
+    pub(crate) fn reserve(&self, count: u64, most: Option<u64>) -> u64 {
+        let Some(most) = most else {
+            self.connections_open.fetch_add(count, SeqCst);
+            return count;
+        };
+        let granted = |open: u64| most.saturating_sub(open).min(count);
+        let more = |open: u64| (granted(open) > 0).then(|| open + granted(open));
+        self.connections_open.fetch_update(SeqCst, SeqCst, more).map_or(0, granted)
+    }
+
+    /// It was accepted.
+    pub(crate) fn connection_accepted(&self) {
         self.connections_total.fetch_add(1, Relaxed);
     }
 
-    /// A connection ended.
-    pub(crate) fn connection_closed(&self) {
-        self.connections_open.fetch_sub(1, Relaxed);
+    /// Tells whether the worker takes connections.
+    pub(crate) fn stand(&self, stance: Stance) {
+        let word = stance as u64;
+        // Mostly it has said so already, and others read the page.
+        if self.stance.load(Relaxed) != word {
+            self.stance.store(word, Relaxed);
+        }
+    }
+
+    /// Whether the worker takes connections; what it has written that means nothing counts as `Away`.
+    pub(crate) fn stance(&self) -> Stance {
+        match self.stance.load(Relaxed) {
+            word if word == Stance::Takes as u64 => Stance::Takes,
+            word if word == Stance::Full as u64 => Stance::Full,
+            _ => Stance::Away,
+        }
+    }
+
+    /// Connections that the primary has offered were claimed; they count as open already.
+    pub(crate) fn connections_claimed(&self, count: u64) {
+        self.claimed.fetch_add(count, Relaxed);
+        self.connections_total.fetch_add(count, Relaxed);
+    }
+
+    /// By the primary: a connection was offered.
+    pub(crate) fn connection_offered(&self) {
+        self.offered.fetch_add(1, Relaxed);
+    }
+
+    /// By the primary: an offer was taken back.
+    pub(crate) fn connection_revoked(&self) {
+        self.revoked.fetch_add(1, Relaxed);
+    }
+
+    /// Connections ended, or did not come.
+    pub(crate) fn connections_closed(&self, count: u64) {
+        // In one order with whoever is about to wait for it (`conn/admission.rs`).
+        self.connections_open.fetch_sub(count, SeqCst);
+    }
+
+    /// The doorbell was rung.
+    pub(crate) fn rung(&self) {
+        self.rings.fetch_add(1, Relaxed);
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections_total(&self) -> u64 {
+        self.connections_total.load(Relaxed)
+    }
+
+    /// All that is counted of its connections.
+    pub(crate) fn counts(&self) -> ConnectionCounts {
+        ConnectionCounts {
+            open: self.connections_open(),
+            total: self.connections_total(),
+            offered: self.offered.load(Relaxed),
+            claimed: self.claimed.load(Relaxed),
+            revoked: self.revoked.load(Relaxed),
+            rings: self.rings.load(Relaxed),
+        }
     }
 
     /// Connections open now.
     pub(crate) fn connections_open(&self) -> u64 {
-        self.connections_open.load(Relaxed)
+        self.connections_open.load(SeqCst)
     }
 }
 
@@ -38,9 +135,8 @@ mod tests {
     #[test]
     fn what_one_process_counts_the_other_reads() {
         let (page, fd) = Mapped::<Page>::create(c"test").unwrap();
-        page.connection_opened();
-        page.connection_opened();
-        page.connection_closed();
+        assert_eq!((page.reserve(1, None), page.reserve(5, Some(3)), page.reserve(1, Some(3))), (1, 2, 0));
+        page.connections_closed(2);
         let seen_elsewhere = Mapped::<Page>::map(std::os::fd::AsFd::as_fd(&fd)).unwrap();
         assert_eq!(seen_elsewhere.connections_open(), 1);
     }

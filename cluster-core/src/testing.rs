@@ -46,8 +46,9 @@ pub fn worker() -> Worker {
         lame_duck: Duration::ZERO,
         wait_for_ready: false,
         listeners: Vec::new(),
-        sockets: Vec::new(),
-        line: None,
+        heart: None,
+        reception: None,
+        control: None,
         endpoint: Endpoint::fake(PeerId::Worker(WorkerId(1)), TaskTracker::new()),
     });
     FAKE.with(|fake| fake.replace(Some(worker.clone())));

@@ -11,21 +11,19 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::newborn::error_of;
-use crate::conn::Acceptor;
-use crate::conn::listen::{BindKey, ClusterSocket};
+use crate::conn::listen::BindKey;
+use crate::conn::{Acceptor, Reception};
 use crate::error::{AcceptError, BoxError};
+use crate::heartbeat::Heart;
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
-use crate::scoreboard::Page;
-use crate::sys::page::Mapped;
 use crate::sys::readiness;
 
 /// This worker process. Cheap to clone; in a handler it is an extractor, elsewhere [`worker()`] gives it.
@@ -62,15 +60,12 @@ struct Inner {
     tasks: TaskTracker,
     endpoint: Endpoint,
     listeners: Vec<(String, BindKey)>,
-    sockets: Vec<ClusterSocket>,
+    /// None where nobody looks whether it beats.
+    heart: Option<Heart>,
     /// None in a fake.
-    line: Option<Line>,
-}
-
-/// What ties a worker to its primary.
-struct Line {
-    control: OwnedFd,
-    page: Arc<Mapped<Page>>,
+    reception: Option<Reception>,
+    /// None in a fake.
+    control: Option<OwnedFd>,
 }
 
 /// What a worker is made of.
@@ -83,8 +78,9 @@ pub(crate) struct Parts {
     pub(crate) lame_duck: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) listeners: Vec<(String, BindKey)>,
-    pub(crate) sockets: Vec<ClusterSocket>,
-    pub(crate) line: Option<(OwnedFd, Arc<Mapped<Page>>)>,
+    pub(crate) heart: Option<Heart>,
+    pub(crate) reception: Option<Reception>,
+    pub(crate) control: Option<OwnedFd>,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -141,8 +137,9 @@ impl Worker {
                 tasks: parts.endpoint.inbox().tasks().clone(),
                 endpoint: parts.endpoint,
                 listeners: parts.listeners,
-                sockets: parts.sockets,
-                line: parts.line.map(|(control, page)| Line { control, page }),
+                heart: parts.heart,
+                reception: parts.reception,
+                control: parts.control,
             }),
         }
     }
@@ -230,9 +227,9 @@ impl Worker {
         if self.inner.ready.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Some(line) = &self.inner.line {
+        if let Some(control) = &self.inner.control {
             // A primary that is gone needs no word; the sentinel sees it leave.
-            let _ = control::try_send(line.control.as_fd(), &ToPrimary::Ready);
+            let _ = control::try_send(control.as_fd(), &ToPrimary::Ready);
         }
     }
 
@@ -328,17 +325,15 @@ impl Worker {
     /// # Ok(()) }
     /// ```
     pub fn acceptor(&self, listener: &str) -> Result<Acceptor, AcceptError> {
-        let Some((_, key)) = self.inner.listeners.iter().find(|(name, _)| name == listener) else {
+        let named = self.inner.listeners.iter().find(|(name, _)| name == listener);
+        let (Some((_, key)), Some(reception)) = (named, &self.inner.reception) else {
             let names: Vec<_> = self.inner.listeners.iter().map(|(name, _)| format!("`{name}`")).collect();
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             return Err(AcceptError::UnknownListener { asked: listener.to_owned(), known });
         };
-        let ours = self.inner.sockets.iter().filter(|socket| key.is_of(&socket.name));
-        let listeners = ours
-            .map(|socket| socket.listener.try_clone().and_then(TcpListener::from_std))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| AcceptError::Socket { listener: listener.to_owned(), source })?;
-        Ok(Acceptor::new(self.clone(), listeners))
+        reception
+            .acceptor(self.clone(), key)
+            .map_err(|source| AcceptError::Socket { listener: listener.to_owned(), source })
     }
 
     /// For adapters: resolves at the end of the lame duck, the first part of a drain.
@@ -347,39 +342,47 @@ impl Worker {
         Draining::of(self.inner.lame_duck_over.clone())
     }
 
-    /// For adapters that bring their own runtime: passes the sentinel's word on to the application. Spawn
-    /// it on the runtime that serves.
+    /// For adapters that bring their own runtime: passes the sentinel's word on to the application, and beats. Spawn
+    /// it on the runtime that serves. It ends with that.
     #[doc(hidden)]
     pub fn attend(&self) -> impl Future<Output = ()> + Send + 'static {
         let worker = self.clone();
         async move {
-            let leaves = worker.clone();
-            if let Err(err) = worker.inner.endpoint.start(move || leaves.retire()) {
-                crate::event::warn(&format!("worker {} cannot take part in messages: {err}", worker.id()));
-                worker.inner.endpoint.abandon();
-            }
-            let life = &worker.inner.life;
-            let heard = match readiness::watch(life.for_runtime.clone()) {
-                Ok(bell) => bell.readable().await.map(drop),
-                Err(err) => Err(err),
-            };
-            if let Err(err) = heard {
-                crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", worker.id()));
-            }
-            worker.inner.draining.cancel();
-            let endpoint = worker.inner.endpoint.clone();
-            if worker.inner.life.is_orphaned() {
-                // Its message socket may be open: nobody is there who would answer.
-                endpoint.abandon();
-            }
-            // A program that reads a stream to its end would otherwise never come to its own.
-            tokio::spawn(async move {
-                endpoint.catch_up().await;
-                endpoint.inbox().close_streams();
+            // In one task: where an adapter serves on one thread of a runtime with several, that one shall beat.
+            tokio::join!(worker.hear_sentinel(), async {
+                if let Some(heart) = &worker.inner.heart {
+                    heart.beat().await;
+                }
             });
-            tokio::time::sleep(worker.inner.lame_duck).await;
-            worker.inner.lame_duck_over.cancel();
         }
+    }
+
+    async fn hear_sentinel(&self) {
+        let leaves = self.clone();
+        if let Err(err) = self.inner.endpoint.start(move || leaves.retire()) {
+            crate::event::warn(&format!("worker {} cannot take part in messages: {err}", self.id()));
+            self.inner.endpoint.abandon();
+        }
+        let heard = match readiness::watch(self.inner.life.for_runtime.clone()) {
+            Ok(bell) => bell.readable().await.map(drop),
+            Err(err) => Err(err),
+        };
+        if let Err(err) = heard {
+            crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", self.id()));
+        }
+        self.inner.draining.cancel();
+        let endpoint = self.inner.endpoint.clone();
+        if self.inner.life.is_orphaned() {
+            // Its message socket may be open: nobody is there who would answer.
+            endpoint.abandon();
+        }
+        // A program that reads a stream to its end would otherwise never come to its own.
+        tokio::spawn(async move {
+            endpoint.catch_up().await;
+            endpoint.inbox().close_streams();
+        });
+        tokio::time::sleep(self.inner.lame_duck).await;
+        self.inner.lame_duck_over.cancel();
     }
 
     /// The lame duck ends early: nothing is open that it could serve.
@@ -391,10 +394,6 @@ impl Worker {
     /// Whether what is queued will be lost unless this worker takes it.
     pub(crate) fn closes_queue(&self) -> bool {
         self.inner.life.closes_queue()
-    }
-
-    pub(crate) fn page(&self) -> Option<Arc<Mapped<Page>>> {
-        self.inner.line.as_ref().map(|line| line.page.clone())
     }
 
     /// For adapters that bring their own runtime: the program has ended, like this. What it began is finished, and
@@ -455,12 +454,12 @@ impl Worker {
         if self.inner.has_told_end.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Some(line) = &self.inner.line {
+        if let Some(control) = &self.inner.control {
             let message = match error {
                 Some(error) if !self.is_ready() => ToPrimary::BootFailed { error },
                 error => ToPrimary::Finished { error },
             };
-            let _ = control::try_send_with(line.control.as_fd(), &message, &[]);
+            let _ = control::try_send_with(control.as_fd(), &message, &[]);
         }
     }
 }

@@ -4,9 +4,13 @@ mod speech;
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub mod counters;
 pub mod wire;
 
 pub use cluster_core::testing::{Process, WorkerProcess};
@@ -47,8 +51,51 @@ pub fn say(addr: SocketAddr, line: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Says one line on a new connection to a unix socket, whose path may be longer than an address.
+pub fn say_at(path: &Path, line: &str) -> io::Result<UnixStream> {
+    use std::os::fd::AsRawFd;
+    let (folder, name) = (path.parent().expect("a path"), path.file_name().expect("a name"));
+    let folder = std::fs::File::open(folder)?;
+    let mut stream =
+        UnixStream::connect(Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    Ok(stream)
+}
+
+/// Says one line on a new connection to a unix socket and takes the answer.
+pub fn ask_at(path: &Path, line: &str) -> io::Result<String> {
+    listen(say_at(path, line)?)
+}
+
+/// A folder of one test's own, for as long as it is held.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes it, with a short path: it is for unix sockets, too.
+    pub fn new(name: &str) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("cluster-{}-{number}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the folder can be made");
+        Self(folder)
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Takes the answer on a connection; a connection that ends without one is an error.
-pub fn listen(mut stream: TcpStream) -> io::Result<String> {
+pub fn listen(mut stream: impl Read) -> io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     if answer.is_empty() {
@@ -84,9 +131,17 @@ pub struct Who {
 
 /// Asks some worker who it is.
 pub fn who(addr: SocketAddr) -> io::Result<Who> {
-    let answer = ask(addr, "who")?;
+    parse_who(&ask(addr, "who")?)
+}
+
+/// Asks some worker at a unix socket who it is.
+pub fn who_at(path: &Path) -> io::Result<Who> {
+    parse_who(&ask_at(path, "who")?)
+}
+
+fn parse_who(answer: &str) -> io::Result<Who> {
     let words: Vec<&str> = answer.split(' ').collect();
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, answer.clone());
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, answer.to_owned());
     let [id, slot, pid] = words[..] else { return Err(invalid()) };
     let parsed = (id.parse(), slot.parse(), pid.parse());
     let (Ok(id), Ok(slot), Ok(pid)) = parsed else { return Err(invalid()) };
@@ -132,6 +187,31 @@ pub fn is_stopped(pid: u32) -> bool {
         let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
         stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
     })
+}
+
+/// Runs a program that shall end by itself; answers with its code and what it said.
+pub fn end_of(mut command: Command) -> (Option<i32>, String) {
+    let log = std::env::temp_dir().join(format!(
+        "cluster-said-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let file = std::fs::File::create(&log).unwrap();
+    command.stdout(file.try_clone().unwrap()).stderr(file);
+    let stopped = Process::launch(command).unwrap().wait().unwrap();
+    let said = std::fs::read_to_string(&log).unwrap();
+    std::fs::remove_file(log).unwrap();
+    (stopped.code(), said)
+}
+
+/// The program ends with this code and says all of this.
+pub fn fails(command: Command, code: i32, words: &[&str]) {
+    let shown = format!("{command:?}");
+    let (ended, said) = end_of(command);
+    assert_eq!(ended, Some(code), "{shown} said: {said}");
+    for word in words {
+        assert!(said.contains(word), "{shown} does not say `{word}` but: {said}");
+    }
 }
 
 /// Waits until something is so; panics after a minute.

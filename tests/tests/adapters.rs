@@ -17,11 +17,15 @@ struct App {
 
 impl App {
     fn start(test: &str, framework: &str, method: &str) -> Self {
+        Self::start_with(test, framework, method, &[])
+    }
+
+    fn start_with(test: &str, framework: &str, method: &str, variables: &[(&str, &str)]) -> Self {
         let name = format!("cluster-{test}-{}-{framework}-{method}", std::process::id());
         let file = std::env::temp_dir().join(name);
         let _ = std::fs::remove_file(&file);
         let mut command = Command::new(MESSENGER);
-        command.args([framework, method]).arg(&file);
+        command.args([framework, method]).arg(&file).envs(variables.iter().copied());
         for variable in ["CLUSTER_WORKERS", "WEB_CONCURRENCY", "CLUSTER_ROLE"] {
             command.env_remove(variable);
         }
@@ -110,6 +114,24 @@ fn what_main_registers_hears_the_free_broadcast_once_in_each_other_worker_and_no
             assert_eq!(now, expected.collect::<Vec<_>>(), "{which}");
         }
     });
+}
+
+#[test]
+fn a_worker_that_a_request_makes_hang_is_replaced_and_the_others_serve_on() {
+    for (framework, method) in
+        FRAMEWORKS.iter().flat_map(|framework| METHODS.map(|method| (framework, method)))
+    {
+        let app = App::start_with("hang", framework, method, &[("MESSENGER_HANG", "2000")]);
+        let mut stuck = TcpStream::connect(app.process.addr()).unwrap();
+        stuck.write_all(b"GET /loop HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        while app.noted("exit: ").is_empty() {
+            assert_eq!(app.get("/tell").0, 200, "{framework}, {method}");
+        }
+        let exits = app.noted("exit: ");
+        assert!(exits.len() == 1 && exits[0].ends_with(" Hung"), "{framework}, {method}: {exits:?}");
+        assert_eq!(stuck.read(&mut [0; 1]).unwrap_or(0), 0, "{framework}, {method}: its own request is lost");
+        app.process.wait_for_workers(|now| now.iter().any(|worker| worker.id == 4)).unwrap();
+    }
 }
 
 #[test]

@@ -3,34 +3,9 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use cluster_tests::{METHODS, Process, ask, eventually, subject, subject_at, who};
+use cluster_tests::{METHODS, Process, ask, eventually, fails, subject, subject_at, who};
 
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
-
-/// Runs a program that shall end by itself; answers with its code and what it said.
-fn end_of(mut command: Command) -> (Option<i32>, String) {
-    let log = std::env::temp_dir().join(format!(
-        "cluster-said-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let file = std::fs::File::create(&log).unwrap();
-    command.stdout(file.try_clone().unwrap()).stderr(file);
-    let stopped = Process::launch(command).unwrap().wait().unwrap();
-    let said = std::fs::read_to_string(&log).unwrap();
-    std::fs::remove_file(log).unwrap();
-    (stopped.code(), said)
-}
-
-/// The program ends with this code and says all of this.
-fn fails(command: Command, code: i32, words: &[&str]) {
-    let shown = format!("{command:?}");
-    let (ended, said) = end_of(command);
-    assert_eq!(ended, Some(code), "{shown} said: {said}");
-    for word in words {
-        assert!(said.contains(word), "{shown} does not say `{word}` but: {said}");
-    }
-}
 
 #[test]
 fn invariant_8_an_address_in_use_is_named() {
@@ -144,7 +119,7 @@ fn invariant_8_more_workers_than_descriptors_are_refused_before_any_is_made() {
 #[test]
 fn invariant_8_as_many_workers_as_the_descriptors_allow_do_run() {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", SUBJECT, "fork", "127.0.0.1:0", "workers=8"]);
+    command.args(["-c", "ulimit -n 72; exec \"$0\" \"$@\"", SUBJECT, "fork", "127.0.0.1:0", "workers=8"]);
     command.env_remove("CLUSTER_WORKERS").env_remove("WEB_CONCURRENCY");
     let app = Process::start(command).unwrap();
     assert!(app.stop().unwrap().success());

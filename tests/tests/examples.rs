@@ -307,3 +307,23 @@ fn the_alert_tells_of_exits_that_nobody_asked_for() {
     assert_eq!(said.lines().count(), 1, "what was asked for is no alert: {said}");
     std::fs::remove_file(alerts).unwrap();
 }
+
+#[test]
+fn an_application_for_operators_is_on_a_unix_socket_beside() {
+    let folder = cluster_tests::Folder::new("admin");
+    let path = folder.path("admin.sock");
+    let mut command = Command::new(self::folder().join("admin_beside"));
+    command
+        .args(["127.0.0.1:0", path.to_str().unwrap()])
+        .env("CLUSTER_WORKERS", "4")
+        .env_remove("WEB_CONCURRENCY");
+    let app = Process::start(command).unwrap();
+    assert!((1..=4).contains(&hello_id(&get(app.addr(), "/").unwrap())));
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    write!(stream, "GET /health HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" of 4 is fine, user "), "{answer}");
+    assert!(app.stop().unwrap().success());
+    assert!(!path.exists());
+}

@@ -157,7 +157,7 @@ fn a_stopped_worker_that_is_killed_lets_its_successor_take_the_flood() {
 fn a_director_that_blocks_for_ever_costs_little_and_harms_nobody() {
     const FLOODERS: [&str; 3] = ["slot-0", "slot-1", "slot-2"];
     for method in METHODS {
-        let speech = start(method, &["workers=3"]);
+        let speech = start(method, &["workers=3", "hang=off"]);
         let director = speech.app.wait_for_director(None).unwrap();
         assert_eq!(speech.tell("slot-0", "work primary block"), "done");
         speech.wait_for("director", "works");

@@ -72,7 +72,8 @@ fn what_waits_for_a_director_is_heard_by_the_next_however_much_it_is() {
 #[test]
 fn an_endless_loop_on_the_primary_side_stops_nobody() {
     for method in METHODS {
-        let speech = start(method, &["workers=3"]);
+        // Nobody looks whether it turns: it is there until it is killed.
+        let speech = start(method, &["workers=3", "hang=off"]);
         let first = speech.app.wait_for_director(None).unwrap();
         assert_eq!(speech.tell("slot-0", "work primary loop"), "done", "{method}");
         speech.wait_for("director", "works");
@@ -140,6 +141,8 @@ fn events_of_each_worker_come_in_the_order_of_its_life() {
             let names: Vec<_> = heard
                 .iter()
                 .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+                    // On a machine that is busy with other things a runtime may stand still for a second.
+                    ["event", "WorkerStalled", ..] => None,
                     ["event", name, of, ..] if of == worker.to_string() => Some(name),
                     _ => None,
                 })

@@ -81,7 +81,7 @@ fn the_three_paths_do_not_import_each_other() {
 
 /// Files of the control path that decide and do not act.
 fn is_pure(path: &Path) -> bool {
-    let pure = ["input.rs", "member.rs", "nursery.rs", "pool.rs", "restart.rs"];
+    let pure = ["input.rs", "member.rs", "nursery.rs", "pool.rs", "pulse.rs", "restart.rs"];
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| pure.contains(&name)) || is_below(path, "pool")
 }
@@ -95,7 +95,7 @@ fn what_decides_has_no_clock_and_no_tokio() {
     let mut pure = core_files("supervise");
     // The tests of the pool begin with the time that it is.
     pure.retain(|(path, _)| is_pure(path) && !path.ends_with("pool/tests.rs") && !is_below(path, "tests"));
-    assert_eq!(pure.len(), 10);
+    assert_eq!(pure.len(), 12);
     never(
         &pure,
         &["tokio", "Instant::now", "SystemTime", "std::fs", "std::io"],
@@ -107,6 +107,7 @@ fn what_decides_has_no_clock_and_no_tokio() {
 fn frames_are_routed_and_counted_without_a_socket_or_a_clock() {
     let pure = [
         "backlog.rs",
+        "counters.rs",
         "frame.rs",
         "frugal.rs",
         "guard.rs",
@@ -134,6 +135,30 @@ fn frames_are_routed_and_counted_without_a_socket_or_a_clock() {
         &files,
         &["tokio", "Instant::now", "SystemTime", "crate::sys", "std::fs", "nix::"],
         "sockets and time are those of exchange.rs and endpoint.rs",
+    );
+}
+
+#[test]
+fn who_serves_is_decided_without_a_socket_or_a_clock() {
+    let pure = ["appetite.rs", "dispatch.rs", "membership.rs", "offer.rs", "pace.rs", "rota.rs"];
+    let mut files = core_files("conn");
+    files.retain(|(path, _)| path.file_name().is_some_and(|name| pure.iter().any(|pure| name == *pure)));
+    assert_eq!(files.len(), pure.len());
+    never(
+        &files,
+        &["tokio", "Instant::now", "SystemTime", "crate::sys", "std::fs", "std::io", "nix::"],
+        "sockets and time are those of the doorbell, the queue and the desk",
+    );
+}
+
+#[test]
+fn the_shared_queue_and_the_hand_off_do_not_import_each_other() {
+    never(&core_files("conn/shared"), &["conn::handoff"], "workers that help themselves are handed nothing");
+    // `Answer` and `Look` are what both kinds of acceptors give.
+    never(
+        &core_files("conn/handoff"),
+        &["shared::direct", "shared::turns", "shared::Rota", "shared::Watch"],
+        "nor the reverse",
     );
 }
 

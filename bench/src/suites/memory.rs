@@ -16,7 +16,9 @@ pub(crate) const SUITE: Suite = Suite {
                PSS by ideal: that, divided by the table and the private memory of a worker that is the only one.",
     examples: &["hello_axum", "hello_axum_await", "preload"],
     own: &[],
+    cases: || private_cases().chain(preload_cases()).collect(),
     plot: None,
+    ratios: &[],
     line_up,
 };
 
@@ -24,16 +26,35 @@ pub(crate) const SUITE: Suite = Suite {
 const SIZES: [usize; 4] = [1, FEW, 4, MANY];
 const FEW: usize = 2;
 const MANY: usize = 8;
+const SLOPE: &str = "private per extra worker";
+const IDEAL: &str = "PSS by ideal";
 /// The table of the example `preload`.
 const TABLE_KIB: u64 = 256 << 10;
 
 fn line_up(setting: &Setting) -> Result<Lineup, Error> {
     let mut lineup = Lineup::default();
-    lineup.add(Ok(setting.ours("cluster-axum", "hello_axum")?), private);
-    lineup.add(Ok(setting.ours("cluster-axum-await", "hello_axum_await")?), private);
-    lineup.add(setting.node("node", "node_cluster.js"), private);
-    lineup.add(Ok(setting.ours("cluster-axum-preload", "preload")?), preload);
+    if private_cases().any(|case| setting.filter.wants(&case)) {
+        lineup.add(Ok(setting.ours("cluster-axum", "hello_axum")?), private);
+        lineup.add(Ok(setting.ours("cluster-axum-await", "hello_axum_await")?), private);
+        lineup.add(setting.node("node", "node_cluster.js"), private);
+    }
+    if preload_cases().any(|case| setting.filter.wants(&case)) {
+        lineup.add(Ok(setting.ours("cluster-axum-preload", "preload")?), preload);
+    }
     Ok(lineup)
+}
+
+fn private_cases() -> impl Iterator<Item = String> {
+    SIZES.into_iter().map(private_case).chain([SLOPE.to_owned()])
+}
+
+fn preload_cases() -> impl Iterator<Item = String> {
+    [format!("PSS, {MANY} workers"), IDEAL.to_owned()].into_iter()
+}
+
+fn private_case(workers: usize) -> String {
+    let plural = if workers == 1 { "" } else { "s" };
+    format!("private, {workers} worker{plural}")
 }
 
 /// Private memory by number of workers, and its slope.
@@ -45,14 +66,13 @@ fn private(subject: Subject) -> Entry {
         for workers in SIZES {
             let private = Held::by(&subject, workers)?.total.private;
             by_size.insert(workers, private as f64);
-            let plural = if workers == 1 { "" } else { "s" };
-            samples.push(mebibytes(format!("private, {workers} worker{plural}"), private as f64));
+            samples.push(mebibytes(private_case(workers), private as f64));
         }
         let slope = (by_size[&MANY] - by_size[&FEW]) / (MANY - FEW) as f64;
-        samples.push(mebibytes("private per extra worker".into(), slope));
+        samples.push(mebibytes(SLOPE.into(), slope));
         Ok(samples)
     };
-    Entry { subject: name, measure: Box::new(measure) }
+    Entry { subject: name, group: "", measure: Box::new(measure) }
 }
 
 /// How near to one table in all processes a cluster comes.
@@ -64,10 +84,10 @@ fn preload(subject: Subject) -> Entry {
         let ratio = total as f64 / (TABLE_KIB + alone) as f64;
         Ok(vec![
             mebibytes(format!("PSS, {MANY} workers"), total as f64),
-            Sample { case: "PSS by ideal".into(), unit: "x", value: ratio },
+            Sample { case: IDEAL.into(), unit: "x", value: ratio },
         ])
     };
-    Entry { subject: name, measure: Box::new(measure) }
+    Entry { subject: name, group: "", measure: Box::new(measure) }
 }
 
 /// What a running subject held.

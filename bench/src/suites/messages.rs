@@ -25,7 +25,9 @@ pub(crate) const SUITE: Suite = Suite {
                stream socket, a length before each message, many messages to a system call, nothing decoded.",
     examples: &[],
     own: &["core_messages", "ipc_channel", "tokio_unix_ipc", "raw_socket"],
+    cases: || cases(Cast::Cluster, TIMES).into_iter().map(|(case, _)| case).collect(),
     plot: Some(&PLOT),
+    ratios: &[],
     line_up,
 };
 
@@ -58,7 +60,11 @@ enum Cast {
 
 fn line_up(setting: &Setting) -> Result<Lineup, Error> {
     let times = if setting.quick { TIMES_QUICK } else { TIMES };
-    let by = |cast, told: &'static [&'static str]| move |subject| entry(subject, cast, told, times);
+    let by = |cast, told: &'static [&'static str]| {
+        let mut jobs = cases(cast, times);
+        jobs.retain(|(case, _)| setting.filter.wants(case));
+        move |subject| entry(subject, told, jobs)
+    };
     let mut lineup = Lineup::default();
     lineup.add(Ok(setting.ours("cluster-core", "core_messages")?), by(Cast::Cluster, &[]));
     lineup.add(setting.node("node-json", "node_messages.js"), by(Cast::Primary, &["json"]));
@@ -69,12 +75,12 @@ fn line_up(setting: &Setting) -> Result<Lineup, Error> {
     Ok(lineup)
 }
 
-/// All cases of one subject, which is told `told` before each job.
-fn entry(subject: Subject, cast: Cast, told: &'static [&'static str], times: [Duration; 2]) -> Entry {
+/// These cases of one subject, which is told `told` before each job.
+fn entry(subject: Subject, told: &'static [&'static str], jobs: Vec<(String, Job)>) -> Entry {
     let name = subject.name;
     let measure = move || {
         let (mut figures, mut costs) = (Vec::new(), Vec::new());
-        for (case, job) in cases(cast, times) {
+        for (case, job) in jobs.clone() {
             let args: Vec<String> = told.iter().map(|word| (*word).to_owned()).chain(job.args()).collect();
             let found = trial::run(&subject, &args)?;
             let (unit, value) = match found.outcome.p50_us {
@@ -89,7 +95,7 @@ fn entry(subject: Subject, cast: Cast, told: &'static [&'static str], times: [Du
         figures.append(&mut costs);
         Ok(figures)
     };
-    Entry { subject: name, measure: Box::new(measure) }
+    Entry { subject: name, group: "", measure: Box::new(measure) }
 }
 
 /// What is measured, as the table names it.

@@ -16,10 +16,13 @@ pub(crate) const SUITE: Suite = Suite {
                a round is the median of several.",
     examples: &["hello_axum", "hello_axum_await"],
     own: &["core_hello"],
+    cases: || vec![CASE.to_owned()],
     plot: None,
+    ratios: &[],
     line_up,
 };
 
+const CASE: &str = "kill to answer";
 /// Kills in each round.
 const KILLS: usize = 10;
 const KILLS_QUICK: usize = 5;
@@ -39,9 +42,9 @@ fn entry(subject: Subject, kills: usize) -> Entry {
     let name = subject.name;
     let measure = move || {
         let felt = (0..kills).map(|_| kill_once(&subject)).collect::<Result<Vec<f64>, Error>>()?;
-        Ok(vec![Sample { case: "kill to answer".into(), unit: "ms", value: median(&felt) }])
+        Ok(vec![Sample { case: CASE.into(), unit: "ms", value: median(&felt) }])
     };
-    Entry { subject: name, measure: Box::new(measure) }
+    Entry { subject: name, group: "", measure: Box::new(measure) }
 }
 
 /// In milliseconds.

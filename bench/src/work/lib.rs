@@ -1,8 +1,11 @@
-//! What the programs that the suite `messages` starts have in common: what they are told, when they count,
-//! what they say. Such a program measures itself; the suite starts it, reads what it says and adds what its
-//! processes cost.
+//! What programs under measurement have in common.
+//!
+//! Those of the suite `messages` measure themselves: what they are told, when they count, what they say. The suite
+//! starts them, reads what they say and adds what their processes cost. Those of the suite `connections` answer
+//! alike ([`Hello`]).
 #![forbid(unsafe_code)]
 
+mod hello;
 mod job;
 mod trips;
 mod window;
@@ -11,6 +14,7 @@ use std::io::{self, Read};
 use std::process::Command;
 use std::{env, fmt};
 
+pub use hello::Hello;
 pub use job::{Job, Shape, Text, Unclear};
 use serde::{Deserialize, Serialize};
 pub use trips::Trips;

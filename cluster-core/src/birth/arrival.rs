@@ -1,8 +1,8 @@
 //! What a process gets from the primary that started it.
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use crate::conn::listen;
+use crate::conn::{Bell, Ledger, Rota, listen};
 use crate::error::StartError;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToPrimary, Welcome};
 use crate::role::{Role, call};
@@ -23,6 +23,13 @@ pub(crate) struct Belongings {
     pub(crate) stderr: StderrRelay,
     /// Its end of the message socket.
     pub(crate) messages: OwnedFd,
+    /// That of all workers.
+    pub(crate) bell: Bell,
+    pub(crate) rota: Mapped<Rota>,
+    /// By which connections are handed out, where some are.
+    pub(crate) passing: Option<OwnedFd>,
+    /// What the whole cluster has open, and this worker's place in it, where that is limited.
+    pub(crate) ledger: Option<(Mapped<Ledger>, usize)>,
 }
 
 /// The way of a worker's standard error: it writes `write`, its sentinel reads `read` and copies to `real`.
@@ -32,8 +39,9 @@ pub(crate) struct StderrRelay {
     pub(crate) real: OwnedFd,
 }
 
-/// How many descriptors it gets before the sockets: the page, the relay's three and the message socket.
-const BELONGINGS: usize = 5;
+/// How many descriptors it gets before the sockets: the page, the relay's three, the message socket, the bell and
+/// the rota.
+const BELONGINGS: usize = 7;
 
 impl Arrival {
     /// Greets the primary as `role` and takes what it gives. The sockets go to the registry.
@@ -45,17 +53,40 @@ impl Arrival {
             }
         }
         .map_err(StartError::Attach)?;
-        let belongings = if role == Role::ForkServer { 0 } else { BELONGINGS };
+        let passes = role != Role::ForkServer && welcome.passes;
+        let place = welcome.place.filter(|_| role != Role::ForkServer);
+        let belongings = match role {
+            Role::ForkServer => 0,
+            Role::Primary | Role::Director | Role::Worker => {
+                BELONGINGS + usize::from(passes) + usize::from(place.is_some())
+            }
+        };
         if fds.len() != belongings + welcome.sockets.len() {
             let err = format!("{} descriptors came where {belongings} and the sockets were due", fds.len());
             return Err(StartError::Attach(std::io::Error::new(std::io::ErrorKind::InvalidData, err)));
         }
-        listen::inherit(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
+        listen::receive(welcome.sockets.iter().cloned().zip(fds.split_off(belongings)));
+        let system = StartError::system::<nix::Error>;
+        let ledger = match place.and_then(|place| Some((fds.pop()?, place as usize))) {
+            Some((fd, place)) => {
+                Some((Mapped::map(fd.as_fd()).map_err(system("cannot map the ledger"))?, place))
+            }
+            None => None,
+        };
+        let passing = if passes { fds.pop() } else { None };
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
-            Ok([page, read, write, real, messages]) => {
-                let page = Mapped::map(std::os::fd::AsFd::as_fd(&page))
-                    .map_err(StartError::system("cannot map the scoreboard page"))?;
-                Some(Belongings { page, stderr: StderrRelay { read, write, real }, messages })
+            Ok([page, read, write, real, messages, bell, rota]) => {
+                let page = Mapped::map(page.as_fd()).map_err(system("cannot map the scoreboard page"))?;
+                let rota = Mapped::map(rota.as_fd()).map_err(system("cannot map the rota"))?;
+                Some(Belongings {
+                    page,
+                    stderr: StderrRelay { read, write, real },
+                    messages,
+                    bell: bell.into(),
+                    rota,
+                    passing,
+                    ledger,
+                })
             }
             Err(_) => None,
         };

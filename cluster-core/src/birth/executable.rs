@@ -14,6 +14,8 @@ use nix::libc::O_PATH;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
+use crate::birth::descriptor_limit;
+use crate::conn::INHERITANCE;
 use crate::role::{self, Role, Spoken};
 use crate::sys::process::{AcrossExec, before_exec};
 use crate::sys::start;
@@ -49,6 +51,8 @@ impl Executable {
             environment: split(&std::fs::read("/proc/self/environ")?)
                 .iter()
                 .filter_map(|pair| name_and_value(pair))
+                // The primary has what a service manager passed; its numbers mean other descriptors there.
+                .filter(|(name, _)| !INHERITANCE.iter().any(|passed| name == passed))
                 .collect(),
             directory: start::directory(),
         })
@@ -78,6 +82,8 @@ impl Executable {
                 own_group: supervised,
                 // A fork server ends with its primary and by no signal; the others start with none blocked.
                 blocked: if supervised { SigSet::empty() } else { SigSet::all() },
+                // As at the start of the program; what it becomes raises it.
+                soft_descriptors: descriptor_limit::original(),
                 parent_death: supervised.then_some(Signal::SIGCONT),
             },
         );

@@ -5,6 +5,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 
 use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
+use crate::birth::descriptor_limit;
 use crate::birth::newborn::{self, Parents, name_process};
 use crate::conn::listen;
 use crate::error::StartError;
@@ -50,6 +51,8 @@ pub(crate) fn start(blueprint: Blueprint, programs: Programs) -> Result<Started,
 pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, programs: Programs) -> ! {
     become_role(Role::ForkServer);
     name_process(PROCESS_NAME);
+    // What it forks has it from here.
+    descriptor_limit::raise();
     // It ends with its primary and by nothing else; what it forks empties the mask again.
     let _ = SigSet::all().thread_block();
     // One that is stopped when the primary dies is continued, and sees it.

@@ -1,6 +1,7 @@
 //! How processes come to be: checks, the fork server, execution, and what a newborn does first.
 pub(crate) mod arrival;
 pub(crate) mod checks;
+pub(crate) mod descriptor_limit;
 pub(crate) mod executable;
 pub(crate) mod forkserver;
 pub(crate) mod newborn;

@@ -13,10 +13,12 @@ use nix::unistd::{Pid, getppid};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::arrival::{Arrival, Belongings};
+use crate::birth::descriptor_limit;
 use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
-use crate::conn::listen;
+use crate::conn::{Means, Reception, listen};
 use crate::error::{BoxError, StartError};
+use crate::heartbeat::Heart;
 use crate::id::{PeerId, Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
@@ -143,10 +145,12 @@ fn wait_for_end_of(middle: Pid) {
 /// The part that both methods share: standard error, name, signals, the handle, the sentinel.
 fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr, messages } =
+    let Belongings { page, stderr, messages, bell, rota, passing, ledger } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
+    // Takes a descriptor: one that is out of them must still be able to say so.
+    let _ = crate::event::voice();
     let is_director = role == Role::Director;
     if is_director {
         name_process(DIRECTOR_NAME);
@@ -156,17 +160,28 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     // Once more: executing a file with capabilities has cleared it (prctl(2)).
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(StartError::system("PR_SET_PDEATHSIG"))?;
     raise_oom_score();
+    // A forked one has it from its parent already.
+    descriptor_limit::raise();
     let life = Arc::new(Life::new().map_err(StartError::system("eventfd"))?);
     set_up_signals(&life).map_err(StartError::system("sigaction"))?;
     let sockets = listen::take();
     let for_sentinel = sockets
         .iter()
-        .map(|socket| socket.listener.try_clone().map(OwnedFd::from))
+        .map(|socket| socket.listener.try_clone())
         .collect::<Result<_, _>>()
         .map_err(StartError::system("dup"))?;
     let ours = control.try_clone().map_err(StartError::system("dup"))?;
     let peer = if is_director { PeerId::Director(welcome.id) } else { PeerId::Worker(WorkerId(welcome.id)) };
     let endpoint = Endpoint::new(peer, welcome.director, welcome.slots, messages, TaskTracker::new());
+    let means = Means {
+        page: page.clone(),
+        bell: Arc::new(bell),
+        rota: Arc::new(rota),
+        slot: Slot(welcome.slot),
+        passing: passing.map(Arc::new),
+        ledger,
+    };
+    let reception = Reception::new(sockets, means, &blueprint.settings.limits);
     let worker = Worker::new(Parts {
         id: WorkerId(welcome.id),
         slot: Slot(welcome.slot),
@@ -177,8 +192,9 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         // A director has no connections to be ready for: it says so itself.
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
-        sockets,
-        line: Some((ours, page.clone())),
+        heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit)),
+        reception: Some(reception),
+        control: Some(ours),
         endpoint,
     });
     if !is_director {

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getppid};
 
 use crate::birth::arrival::StderrRelay;
+use crate::conn::ListeningSocket;
 use crate::ipc::control::{self, ToPrimary, ToWorker};
 use crate::life::Life;
 use crate::scoreboard::Page;
@@ -36,7 +37,7 @@ pub(crate) struct Sentinel {
     control: OwnedFd,
     life: Arc<Life>,
     stderr: Relay,
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<ListeningSocket>,
     drain_timeout: Duration,
     /// Its socket to the primary has ended.
     orphaned: bool,
@@ -72,7 +73,7 @@ impl Sentinel {
         life: Arc<Life>,
         page: Arc<Mapped<Page>>,
         stderr: StderrRelay,
-        sockets: Vec<OwnedFd>,
+        sockets: Vec<ListeningSocket>,
         drain_timeout: Duration,
     ) -> Self {
         // `stderr.write` is dropped: the process has it as descriptor 2.
@@ -217,7 +218,7 @@ impl Sentinel {
             for socket in &self.sockets {
                 // BEFORE a successor of the primary can bind (tcp sockets leave the port at once); it
                 // counts for all processes that share the socket, and a second time it does nothing.
-                let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Read);
+                socket.shut_down();
             }
         }
         if self.kill_at.is_some_and(|at| at <= now) {

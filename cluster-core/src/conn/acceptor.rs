@@ -1,24 +1,19 @@
-//! Takes connections from the shared accept queue, until the worker drains.
+//! Takes connections, until the worker drains.
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use nix::errno::Errno;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
+use crate::conn::appetite::Appetite;
 use crate::conn::connection::Connection;
+use crate::conn::exhaustion::{self, PAUSE};
+use crate::conn::relay::Relay;
+use crate::conn::shared::doorbell::Answer;
+use crate::conn::shared::queue::{Left, Look};
+use crate::conn::source::Source;
 use crate::worker::{Draining, Worker};
-
-/// How long an acceptor that is out of descriptors leaves the queue alone.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How often it says so.
-const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// Accepts connections on one listener of the cluster.
 ///
@@ -42,32 +37,46 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 pub struct Acceptor {
     worker: Worker,
     draining: Draining,
-    /// Empty once the worker drains.
-    listeners: Vec<TcpListener>,
-    /// The listener to ask first, so that none starves.
-    first: usize,
+    source: Source,
+    /// What wakes it while it waits for a connection passes through this, where there is one.
+    relay: Option<Relay>,
+    turn: Turn,
+    appetite: Appetite,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// What to do about a failed accept.
-enum Trouble {
-    /// It concerns that connection alone (accept(2), "Error handling").
-    OneConnection,
-    /// No descriptor or memory: wait for some to become free.
-    Exhausted(io::Error),
-    /// The socket is no listener any more: the primary is gone and its queue was closed.
-    Closed,
+/// What an acceptor does next when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It waits at the door.
+    Waits,
+    /// It has handed a connection out.
+    HasTaken,
+    /// It waits until the loop's other tasks have had a turn: those of the connection that it has handed out.
+    ComesRound,
+    /// It has left a connection to another worker, for a moment.
+    Leaves,
 }
 
 impl Acceptor {
-    pub(crate) fn new(worker: Worker, listeners: Vec<TcpListener>) -> Self {
+    pub(crate) fn new(worker: Worker, source: Source) -> Self {
         let draining = worker.draining();
-        Self { worker, draining, listeners, first: 0, pause: None }
+        let relay = Relay::of_this_runtime();
+        Self {
+            worker,
+            draining,
+            source,
+            relay,
+            turn: Turn::Waits,
+            appetite: Appetite::default(),
+            pause: None,
+        }
     }
 
     /// The next connection; `None` once the worker drains. Cancel-safe.
     ///
-    /// The first call makes the worker ready, unless it was told to wait for [`Worker::ready`].
+    /// The first call makes the worker ready, unless it was told to wait for [`Worker::ready`]. Between two calls
+    /// other tasks have a turn, so that a worker takes no more than it gets done.
     pub async fn accept(&mut self) -> Option<Connection> {
         self.worker.listening();
         poll_fn(|cx| self.poll_accept(cx)).await
@@ -75,102 +84,99 @@ impl Acceptor {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         if Pin::new(&mut self.draining).poll(cx).is_ready() {
-            return Poll::Ready(self.leave());
+            return self.source.leave(self.worker.closes_queue(), cx);
         }
+        match self.relay.take() {
+            Some(relay) => {
+                let polled = self.poll_source(&mut Context::from_waker(relay.waker(cx)));
+                self.relay = Some(relay);
+                polled
+            }
+            None => self.poll_source(cx),
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         if let Some(pause) = &mut self.pause {
-            std::task::ready!(pause.as_mut().poll(cx));
+            ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
-        let mut asked = 0;
-        while asked < self.listeners.len() {
-            let at = (self.first + asked) % self.listeners.len();
-            let trouble = match self.listeners[at].poll_accept(cx) {
-                Poll::Pending => {
-                    asked += 1;
-                    continue;
-                }
-                Poll::Ready(Ok((stream, peer))) => {
-                    self.first = at + 1;
-                    return Poll::Ready(Some(self.connection(stream, peer)));
-                }
-                Poll::Ready(Err(err)) => Trouble::of(err),
-            };
-            match trouble {
-                Trouble::OneConnection => {}
-                Trouble::Closed => drop(self.listeners.swap_remove(at)),
-                Trouble::Exhausted(err) => {
-                    warn_exhausted(&err);
-                    let mut pause = Box::pin(tokio::time::sleep(PAUSE));
-                    let waiting = pause.as_mut().poll(cx).is_pending();
-                    self.pause = waiting.then_some(pause);
+        loop {
+            let looks = match self.turn {
+                Turn::HasTaken if self.appetite.takes_another() && self.source.may_take(cx) => true,
+                Turn::HasTaken => {
+                    self.turn = Turn::ComesRound;
+                    cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-            }
-        }
-        Poll::Pending
-    }
-
-    fn connection(&self, stream: TcpStream, peer: SocketAddr) -> Connection {
-        Connection::new(stream, peer, self.worker.page())
-    }
-
-    /// Leaves the queue to the others. Where the cluster ends, or its primary is gone, there will soon be no
-    /// others: then what is queued is served first, and the queue is closed, so that new clients are refused
-    /// at once and a successor can bind.
-    fn leave(&mut self) -> Option<Connection> {
-        while self.worker.closes_queue()
-            && let Some(listener) = self.listeners.last()
-        {
-            match SockRef::from(listener).accept() {
-                Ok((socket, peer)) => {
-                    let stream =
-                        socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket.into()));
-                    if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
-                        return Some(self.connection(stream, peer));
+                Turn::ComesRound => self.come_round(cx),
+                Turn::Waits => match self.source.wait(&self.appetite, cx) {
+                    Ok(Answer::Rung) if self.source.is_turn() => true,
+                    Ok(Answer::Rung) => self.leave_one(true),
+                    Ok(Answer::Wait) => return Poll::Pending,
+                    Err(err) => return self.rest(&err, cx),
+                },
+                Turn::Leaves => {
+                    let left = ready!(self.source.poll_left(cx));
+                    self.turn = Turn::Waits;
+                    left == Left::Ours && self.source.may_take(cx)
+                }
+            };
+            if looks {
+                match self.source.look() {
+                    Look::Taken(connection) => {
+                        self.turn = Turn::HasTaken;
+                        self.appetite.took();
+                        return Poll::Ready(Some(connection));
                     }
-                }
-                Err(err) if matches!(Trouble::of_ref(&err), Some(Trouble::OneConnection)) => {}
-                Err(_) => {
-                    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Read);
-                    self.listeners.pop();
+                    Look::Full => self.turn = Turn::Waits,
+                    Look::Empty => {
+                        self.turn = Turn::Waits;
+                        self.appetite.saw(false);
+                    }
+                    Look::Exhausted(err) => return self.rest(&err, cx),
                 }
             }
         }
-        self.listeners.clear();
-        None
-    }
-}
-
-impl Trouble {
-    fn of(err: io::Error) -> Self {
-        Self::of_ref(&err).unwrap_or(Trouble::Exhausted(err))
     }
 
-    fn of_ref(err: &io::Error) -> Option<Self> {
-        match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
-            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => None,
-            Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK => Some(Trouble::Closed),
-            Errno::EAGAIN => None,
-            _ => Some(Trouble::OneConnection),
+    /// The loop's other tasks have had a turn: whether to look for another connection at once.
+    fn come_round(&mut self, cx: &mut Context<'_>) -> bool {
+        self.appetite.come_round();
+        self.turn = Turn::Waits;
+        if self.appetite.is_saturated() {
+            return self.source.may_take(cx);
         }
+        let somebody_waits = self.source.somebody_waits();
+        self.appetite.saw(somebody_waits);
+        // Not through the wait set, where that costs the connection time and nobody else wants it.
+        somebody_waits && self.source.may_take(cx) && (self.source.is_turn() || self.leave_one(false))
     }
-}
 
-/// At most once per second in this process: there is one message in it, however many connections wait.
-fn warn_exhausted(err: &io::Error) {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64 + WARN_EVERY.as_millis() as u64;
-    let last = LAST.load(Ordering::Relaxed);
-    if now.saturating_sub(last) >= WARN_EVERY.as_millis() as u64
-        && LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    {
-        crate::event::warn(&format!("cannot accept connections for now: {err}; they wait in the queue"));
+    /// Leaves a connection to another worker; true where that cannot be.
+    fn leave_one(&mut self, was_woken: bool) -> bool {
+        let left = self.source.leave_one(was_woken).is_ok();
+        if left {
+            self.turn = Turn::Leaves;
+        }
+        !left
+    }
+
+    /// Leaves the queue alone for a moment.
+    fn rest(&mut self, why: &io::Error, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
+        exhaustion::warn(why);
+        self.source.rest();
+        let mut pause = Box::pin(tokio::time::sleep(PAUSE));
+        if pause.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.pause = Some(pause);
+        Poll::Pending
     }
 }
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Acceptor").field("listeners", &self.listeners).finish_non_exhaustive()
+        f.debug_struct("Acceptor").field("worker", &self.worker).finish_non_exhaustive()
     }
 }

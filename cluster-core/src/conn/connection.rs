@@ -1,15 +1,14 @@
-//! An accepted connection, counted while it is open.
+//! An accepted connection.
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-use crate::scoreboard::Page;
-use crate::sys::page::Mapped;
+use crate::conn::admission::OpenConnection;
+use crate::conn::socket::{Incoming, PeerAddr};
+use crate::conn::stream::Stream;
 
 /// A client's connection, to read and write. It counts as open until it is dropped.
 ///
@@ -28,71 +27,55 @@ use crate::sys::page::Mapped;
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: PeerAddr,
     open: OpenConnection,
 }
 
-/// Counts a connection as open until it is dropped.
-///
-/// # Example
-/// ```no_run
-/// # fn handle(connection: cluster_core::Connection) {
-/// let (stream, open) = connection.into_tcp();
-/// // ... give the stream away ...
-/// # drop(stream);
-/// drop(open); // and say when it has ended
-/// # }
-/// ```
-#[must_use = "the connection counts as closed once this is dropped"]
-pub struct OpenConnection {
-    page: Option<Arc<Mapped<Page>>>,
-}
-
-impl std::fmt::Debug for OpenConnection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OpenConnection")
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        if let Some(page) = &self.page {
-            page.connection_closed();
-        }
-    }
-}
-
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, page: Option<Arc<Mapped<Page>>>) -> Self {
-        if let Some(page) = &page {
-            page.connection_opened();
-        }
-        Self { stream, peer, open: OpenConnection { page } }
+    /// Registers an accepted connection with the current runtime. Fails where the runtime cannot wait for another
+    /// descriptor.
+    pub(crate) fn new(incoming: Incoming, open: OpenConnection) -> io::Result<Self> {
+        let peer = incoming.peer;
+        Ok(Self { stream: Stream::of(incoming)?, peer, open })
     }
 
-    /// The client's address.
+    /// Where the client is.
     ///
     /// # Example
     /// ```no_run
     /// # fn handle(connection: cluster_core::Connection) {
-    /// println!("{}", connection.peer_addr());
+    /// println!("{}", connection.peer_addr()); // 127.0.0.1:4711, or unix
     /// # }
     /// ```
-    pub fn peer_addr(&self) -> SocketAddr {
+    pub fn peer_addr(&self) -> PeerAddr {
         self.peer
     }
 
-    /// The TCP stream underneath.
+    /// The stream underneath, where the client came over TCP.
     ///
     /// # Example
     /// ```no_run
     /// # fn handle(connection: cluster_core::Connection) -> std::io::Result<()> {
-    /// connection.tcp().set_nodelay(true)
+    /// connection.tcp().map_or(Ok(()), |tcp| tcp.set_nodelay(true))
     /// # }
     /// ```
-    pub fn tcp(&self) -> &TcpStream {
-        &self.stream
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        self.stream.tcp()
+    }
+
+    /// The stream underneath, where the client came over a unix socket.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn handle(connection: cluster_core::Connection) -> std::io::Result<()> {
+    /// if let Some(unix) = connection.unix() {
+    ///     println!("a client of uid {}", unix.peer_cred()?.uid());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn unix(&self) -> Option<&UnixStream> {
+        self.stream.unix()
     }
 
     /// Takes it apart, for libraries that want Tokio's stream.
@@ -100,11 +83,11 @@ impl Connection {
     /// # Example
     /// ```no_run
     /// # fn handle(connection: cluster_core::Connection) {
-    /// let (stream, open) = connection.into_tcp();
+    /// let (stream, open) = connection.into_stream();
     /// # drop((stream, open));
     /// # }
     /// ```
-    pub fn into_tcp(self) -> (TcpStream, OpenConnection) {
+    pub fn into_stream(self) -> (Stream, OpenConnection) {
         (self.stream, self.open)
     }
 }

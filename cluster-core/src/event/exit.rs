@@ -29,6 +29,8 @@ pub enum ExitReason {
     BootFailed(String),
     /// A signal, an abort, an error of its program, a code other than 0.
     Crashed,
+    /// Its runtime stood still for the [hang timeout](crate::Builder::hang_timeout), and it was killed.
+    Hung,
     /// It was not ready within the boot timeout, and was killed.
     BootTimeout,
     /// It did not finish within the drain timeout, and was killed.
@@ -199,6 +201,7 @@ impl fmt::Display for ExitReason {
             ExitReason::Stopped => f.write_str("stopped"),
             ExitReason::BootFailed(why) => write!(f, "failed to boot: {why}"),
             ExitReason::Crashed => f.write_str("crashed"),
+            ExitReason::Hung => f.write_str("hung and was killed"),
             ExitReason::BootTimeout => f.write_str("was not ready in time and was killed"),
             ExitReason::DrainTimeout => f.write_str("did not finish draining in time and was killed"),
             ExitReason::Garbled(why) => write!(f, "{why} and was killed"),

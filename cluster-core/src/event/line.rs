@@ -1,5 +1,6 @@
 //! Events as lines for a log.
 use std::fmt;
+use std::time::Duration;
 
 use crate::event::exit::{Obituary, When};
 use crate::event::print::{inform, warn};
@@ -11,6 +12,9 @@ impl Event {
             Event::WorkerExited(exit) => !exit.is_planned(),
             Event::DirectorExited { reason, .. } => *reason != ExitReason::Stopped,
             Event::OomGroup
+            | Event::WorkerStalled { .. }
+            | Event::DirectorStalled { .. }
+            | Event::BacklogCut { .. }
             | Event::ForkServerLost { .. }
             | Event::GivingUp { .. }
             | Event::Undelivered { .. }
@@ -48,6 +52,11 @@ impl fmt::Display for Event {
                 "memory.oom.group is 1: a worker that runs out of memory takes the whole cluster with it \
                  (systemd: OOMPolicy=continue; Kubernetes: singleProcessOOMKill)",
             ),
+            Event::BacklogCut { asked, limit } => write!(
+                f,
+                "an accept queue of {asked} connections was asked for, and the kernel cuts it to {limit}: \
+                 raise it (sysctl -w net.core.somaxconn={asked}), or ask for less with backlog(..)"
+            ),
             Event::Listening { at } => write!(f, "listening on {}", at.join(", ")),
             Event::WorkerStarted { worker, slot, pid, .. } => {
                 write!(f, "worker {worker} (slot {slot}, pid {pid}) has started")
@@ -60,11 +69,19 @@ impl fmt::Display for Event {
             }
             Event::AllReady { workers: 1 } => f.write_str("the worker is ready"),
             Event::AllReady { workers } => write!(f, "all {workers} workers are ready"),
+            Event::WorkerStalled { worker, slot, pid, silent, limit } => {
+                let stall = Stall { silent: *silent, limit: *limit };
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) {stall}")
+            }
             Event::WorkerDraining { worker, slot, pid, why } => {
                 write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}")
             }
             Event::WorkerExited(exit) => exit.fmt(f),
             Event::DirectorReady { pid } => write!(f, "the director (pid {pid}) is ready"),
+            Event::DirectorStalled { pid, silent, limit } => {
+                let stall = Stall { silent: *silent, limit: *limit };
+                write!(f, "the director (pid {pid}) {stall}")
+            }
             Event::DirectorExited { pid, reason, status, uptime, last_stderr, next } => {
                 let obituary =
                     Obituary { reason, status: *status, uptime: *uptime, last_stderr, next: *next };
@@ -97,6 +114,23 @@ impl fmt::Display for Event {
             Event::GivingUp { why } => write!(f, "giving up: {why}"),
             Event::Stopped => f.write_str("stopped"),
         }
+    }
+}
+
+/// What is said of a process whose runtime stands still, after its name.
+struct Stall {
+    silent: Duration,
+    limit: Duration,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { silent, limit } = self;
+        write!(
+            f,
+            "has stood still for {silent:.1?}: something on its runtime loops or blocks; \
+             it is killed after {limit:?} (hang_timeout)"
+        )
     }
 }
 

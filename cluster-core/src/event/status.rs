@@ -1,7 +1,7 @@
 //! How the cluster stands: a picture that events keep up to date.
 use serde::{Deserialize, Serialize};
 
-use crate::event::Event;
+use crate::event::{ConnectionCounts, Event, ListenerStatus};
 use crate::id::{Slot, WorkerId};
 
 /// How the cluster stands.
@@ -26,6 +26,9 @@ pub struct Status {
     /// The processes that run as workers, by their numbers. A slot may have two for a while, one that drains
     /// and its successor, or none, while its next worker waits for its restart.
     pub workers: Vec<WorkerStatus>,
+    /// The listening sockets, in the order in which `main` asks for them. An address such as `localhost` may have
+    /// several.
+    pub listeners: Vec<ListenerStatus>,
 }
 
 /// How one worker stands.
@@ -49,6 +52,8 @@ pub struct WorkerStatus {
     pub generation: u64,
     /// What it does.
     pub state: WorkerState,
+    /// What it has counted of its connections. Told when it has changed, at most every 100 ms.
+    pub connections: ConnectionCounts,
 }
 
 /// What a worker does.
@@ -71,13 +76,56 @@ pub enum WorkerState {
 }
 
 impl Status {
+    /// What all workers that there are have counted, together.
+    ///
+    /// # Example
+    /// ```
+    /// fn line(status: &cluster_core::Status) -> String {
+    ///     format!("{} connections are open", status.connections().open)
+    /// }
+    /// ```
+    pub fn connections(&self) -> ConnectionCounts {
+        let each = self.workers.iter().map(|worker| worker.connections);
+        each.fold(ConnectionCounts::default(), ConnectionCounts::plus)
+    }
+
+    /// Takes in how things stand. What was counted is told apart, and stays.
+    pub(crate) fn replace(&mut self, new: Self) {
+        let old = std::mem::replace(self, new);
+        self.listeners = old.listeners;
+        self.count(old.workers.iter().map(|worker| (worker.id, worker.connections)));
+    }
+
+    /// Takes in what workers have counted. One that is not there any more is passed over.
+    pub(crate) fn count(&mut self, counts: impl IntoIterator<Item = (WorkerId, ConnectionCounts)>) {
+        for (id, connections) in counts {
+            if let Ok(at) = self.workers.binary_search_by_key(&id, |known| known.id) {
+                self.workers[at].connections = connections;
+            }
+        }
+    }
+
+    /// Takes in how a listener stands: they are told in their order.
+    pub(crate) fn listens(&mut self, number: u16, listener: ListenerStatus) {
+        match self.listeners.get_mut(usize::from(number)) {
+            Some(known) => *known = listener,
+            None => self.listeners.push(listener),
+        }
+    }
+
     /// Takes in what has happened. An event that the picture already shows changes nothing.
     pub(crate) fn apply(&mut self, event: &Event) {
         match event {
             Event::WorkerStarted { worker, slot, pid, generation } => {
                 let state = WorkerState::Starting;
-                let new =
-                    WorkerStatus { id: *worker, slot: *slot, pid: *pid, generation: *generation, state };
+                let new = WorkerStatus {
+                    id: *worker,
+                    slot: *slot,
+                    pid: *pid,
+                    generation: *generation,
+                    state,
+                    connections: ConnectionCounts::default(),
+                };
                 if let Err(at) = self.workers.binary_search_by_key(worker, |known| known.id) {
                     self.workers.insert(at, new);
                 }
@@ -91,10 +139,13 @@ impl Status {
             }
             Event::Starting { .. }
             | Event::OomGroup
+            | Event::BacklogCut { .. }
             | Event::Listening { .. }
             | Event::WorkerOnline { .. }
+            | Event::WorkerStalled { .. }
             | Event::AllReady { .. }
             | Event::DirectorReady { .. }
+            | Event::DirectorStalled { .. }
             | Event::DirectorExited { .. }
             | Event::ForkServerReady { .. }
             | Event::ForkServerLost { .. }
@@ -107,5 +158,42 @@ impl Status {
         if let Ok(at) = self.workers.binary_search_by_key(&worker, |known| known.id) {
             self.workers[at].state = state;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scheduling;
+
+    fn worker(id: u64, open: u64) -> WorkerStatus {
+        let connections = ConnectionCounts { open, ..ConnectionCounts::default() };
+        let (id, slot, state) = (WorkerId(id), Slot(0), WorkerState::Serving);
+        WorkerStatus { id, slot, pid: 1, generation: 1, state, connections }
+    }
+
+    #[test]
+    fn invariant_8_numbers_that_are_no_counts_add_up_all_the_same() {
+        let status = Status { workers: vec![worker(1, u64::MAX), worker(2, 7)], ..Status::default() };
+        assert_eq!(status.connections().open, u64::MAX);
+        assert_eq!(status.connections().total, 0);
+    }
+
+    #[test]
+    fn a_new_picture_keeps_what_was_counted() {
+        let mut status = Status { workers: vec![worker(1, 5), worker(2, 6)], ..Status::default() };
+        let at = ListenerStatus {
+            address: "127.0.0.1:1".into(),
+            scheduling: Scheduling::Shared,
+            queued: Some(3),
+            backlog: Some(9),
+            refused: 0,
+        };
+        status.listens(0, at.clone());
+        status.listens(0, ListenerStatus { queued: Some(4), ..at.clone() });
+        status.replace(Status { workers: vec![worker(2, 0), worker(3, 0)], slots: 2, ..Status::default() });
+        status.count([(WorkerId(9), ConnectionCounts::default())]);
+        assert_eq!((status.slots, status.connections().open), (2, 6));
+        assert_eq!(status.listeners, [ListenerStatus { queued: Some(4), ..at }]);
     }
 }

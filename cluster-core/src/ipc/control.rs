@@ -3,22 +3,22 @@
 //! A socket's life: the newcomer says [`Hello`](ToPrimary::Hello), the primary has put a [`Welcome`] in the
 //! socket before the newcomer was born, and from then on both speak the enums below.
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::Scheduling;
 pub(crate) use crate::command::Command;
 use crate::error::CommandError;
-use crate::event::{Event, Status};
-use crate::id::PeerId;
+use crate::event::{ConnectionCounts, Event, ListenerStatus, Status};
+use crate::id::{PeerId, WorkerId};
 use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 6;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -27,7 +27,7 @@ pub(crate) const SMALL_PACKET: usize = 256;
 const MAX_TEXT: usize = 4 * 1024;
 
 /// What a newcomer is told first. With it come, in this order: what it owns (a worker's and a director's: its
-/// page, both ends of its stderr, the real stderr, its message socket), then the sockets.
+/// page, both ends of its stderr, the real stderr, its message socket, the bell and the rota of all workers), then the sockets.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Welcome {
     /// First, so that it is read even where the rest has changed.
@@ -38,6 +38,10 @@ pub(crate) struct Welcome {
     pub(crate) generation: u64,
     /// Whether the cluster has a director.
     pub(crate) director: bool,
+    /// Whether connections are handed out: then a socket for that comes behind what it owns.
+    pub(crate) passes: bool,
+    /// This worker's place in the ledger of open connections, where the cluster's are limited: then that comes next.
+    pub(crate) place: Option<u32>,
     pub(crate) sockets: Vec<SocketName>,
 }
 
@@ -48,8 +52,19 @@ pub(crate) struct SocketName {
     pub(crate) written: String,
     /// Which occurrence of it.
     pub(crate) nth: u32,
-    /// The real address.
-    pub(crate) addr: SocketAddr,
+    /// Whose its queue is.
+    pub(crate) queue: Queue,
+    /// Who decides which worker gets its connections.
+    pub(crate) scheduling: Scheduling,
+}
+
+/// Whose what waits in a listener's queue is when the cluster ends.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// The cluster's: it is served, then the queue is closed, so that clients are refused at once.
+    Ours,
+    /// That of whoever has passed the socket to the program, and passes it to the next run.
+    Lent,
 }
 
 /// From the primary to a worker or a director.
@@ -118,6 +133,13 @@ pub(crate) enum ToDirector {
         total: u32,
     },
     Event(Event),
+    /// What some workers have counted.
+    Counts(Vec<(WorkerId, ConnectionCounts)>),
+    /// How a listener stands, by its number.
+    Listener {
+        number: u16,
+        listener: ListenerStatus,
+    },
     /// The answer to a command: it has happened, or why not.
     Reply {
         id: u64,

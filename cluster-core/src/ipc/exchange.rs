@@ -32,6 +32,8 @@ const PARCELS_PART: usize = 4;
 const END_LINGERS: Duration = Duration::from_secs(1);
 /// The director is told no more events while so much waits for it.
 const MOST_FOR_DIRECTOR: usize = 8 << 20;
+/// And nothing that is told again and again while so much does.
+const MOST_BEFORE_COUNTERS: usize = 256 << 10;
 /// How long to wait for somebody to close a descriptor.
 const NO_DESCRIPTORS: Duration = Duration::from_millis(10);
 /// How much a process that has ended may have left in its socket: a grandchild may write on and on.
@@ -122,11 +124,15 @@ impl Exchange {
     }
 
     /// Tells the director, after all that was routed to it before. Kept while there is none. Answers whether
-    /// there was room: for events there may be none.
+    /// there was room: for events and counters there may be none.
     pub(crate) fn tell_director(&self, word: &ToDirector) -> bool {
         let mut hub = self.lock();
-        let full = hub.router.waiting_for(Seat::Director) > MOST_FOR_DIRECTOR;
-        if full && matches!(word, ToDirector::Event(_)) {
+        let most = match word {
+            ToDirector::Event(_) => MOST_FOR_DIRECTOR,
+            ToDirector::Counts(_) | ToDirector::Listener { .. } => MOST_BEFORE_COUNTERS,
+            ToDirector::Snapshot { .. } | ToDirector::Reply { .. } => usize::MAX,
+        };
+        if hub.router.waiting_for(Seat::Director) > most {
             return false;
         }
         hub.with_router(|router, sink| router.tell_director(word, sink));

@@ -3,10 +3,11 @@
 //! From the inside out: `message` (what can be said), `shape`, `guard`, `frugal`, `codec` (how it becomes bytes
 //! and back), `frame` (how it travels), `prepare`, `sending`, `request` (from a value to a frame and back),
 //! `outbox`, `inbox`, `letter`, `queue`, `stream`, `ticket`, `endpoint` (a process's side), `router`, `exchange` (the primary's side),
-//! `picture` (how the director learns how things stand).
+//! `picture`, `counters` (how the director learns how things stand).
 pub(crate) mod backlog;
 pub(crate) mod codec;
 pub(crate) mod control;
+pub(crate) mod counters;
 pub(crate) mod early;
 pub(crate) mod endpoint;
 pub(crate) mod error;

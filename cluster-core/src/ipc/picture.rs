@@ -2,18 +2,19 @@
 use crate::event::Status;
 use crate::ipc::control::ToDirector;
 
-/// So many workers fit into one word, whatever their numbers are.
-const PER_WORD: usize = 1000;
+/// So many workers fit into one word, whatever their numbers are. What they count is told apart (`counters.rs`).
+const PER_WORD: usize = 350;
 
 /// The words that tell it: one, unless the workers are very many.
 pub(crate) fn words(status: Status) -> impl Iterator<Item = ToDirector> {
-    let Status { generation, slots, stopping, workers } = status;
+    let Status { generation, slots, stopping, workers, listeners: _ } = status;
     let total = workers.len();
     // One also where there are none.
     let starts = (0..total.max(1)).step_by(PER_WORD);
     starts.map(move |first| {
         let piece = &workers[first..total.min(first + PER_WORD)];
-        let status = Status { generation, slots, stopping, workers: piece.to_vec() };
+        let (workers, listeners) = (piece.to_vec(), Vec::new());
+        let status = Status { generation, slots, stopping, workers, listeners };
         ToDirector::Snapshot { status, first: first as u32, total: total as u32 }
     })
 }
@@ -48,7 +49,7 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{WorkerState, WorkerStatus};
+    use crate::event::{ConnectionCounts, WorkerState, WorkerStatus};
     use crate::id::{Slot, WorkerId};
     use crate::ipc::frame::{self, Address, Head, Kind, MAX_FRAME};
     use crate::ipc::{codec, notice};
@@ -61,9 +62,10 @@ mod tests {
             pid: u32::MAX,
             generation: u64::MAX,
             state: WorkerState::Draining,
+            connections: ConnectionCounts::default(),
         };
         let workers = (0..workers).map(worker).collect();
-        Status { generation: u64::MAX, slots: u16::MAX, stopping: false, workers }
+        Status { generation: u64::MAX, slots: u16::MAX, workers, ..Status::default() }
     }
 
     /// A word as it arrives.
@@ -88,7 +90,7 @@ mod tests {
     fn the_picture_of_the_largest_cluster_arrives_whole() {
         // As many as can be configured, each beside one that drains.
         let largest = 2 * u64::from(u16::MAX);
-        for workers in [0, 1, 999, 1000, 1001, 2000, largest] {
+        for workers in [0, 1, 349, 350, 351, 700, largest] {
             let whole = put_together(&mut Picture::default(), words(status(workers)));
             assert!(whole == [status(workers)], "{workers} workers");
         }

@@ -45,8 +45,11 @@ fn line(event: &Event) -> Option<String> {
         Event::Stopping { .. } => "stopping\n".to_owned(),
         Event::Starting { .. }
         | Event::OomGroup
+        | Event::BacklogCut { .. }
         | Event::WorkerStarted { .. }
         | Event::WorkerOnline { .. }
+        | Event::WorkerStalled { .. }
+        | Event::DirectorStalled { .. }
         | Event::Undelivered { .. }
         | Event::EventsLost { .. }
         | Event::StoppingNow

@@ -65,6 +65,8 @@ impl Breeder {
             slots: 0,
             generation,
             director: false,
+            passes: false,
+            place: None,
             sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();

@@ -1,9 +1,13 @@
 //! The driver: hears processes, signals and time, asks the pool what to do, and does it.
 mod births;
+mod connections;
+mod counters;
+mod looks;
+mod telling;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::unistd::Pid;
@@ -11,15 +15,16 @@ use tokio::sync::mpsc;
 
 use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
-use crate::config::{Settings, Workers};
+use crate::config::{HangLimit, Settings, Workers};
 use crate::conn::listen::ClusterSocket;
+use crate::conn::{AdmissionPolicy, Book, Cut, Handoff, Watch};
 use crate::error::{Error, StartError};
-use crate::event::{Event, Next};
-use crate::id::{PeerId, Seat};
+use crate::event::Event;
+use crate::id::PeerId;
 use crate::ipc::control::ToDirector;
+use crate::ipc::counters::Told;
 use crate::ipc::exchange::{Exchange, Word};
 use crate::ipc::notice::Undelivered;
-use crate::ipc::picture;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::input::{Action, Input, Policy, Verdict};
@@ -38,6 +43,8 @@ pub(crate) struct Plan {
     /// Whether there is code for the primary's side.
     pub(crate) director: bool,
     pub(crate) sockets: Vec<ClusterSocket>,
+    /// What the kernel has cut off their queues.
+    pub(crate) cut: Option<Cut>,
     /// How each socket is announced: `http://127.0.0.1:3000`.
     pub(crate) places: Vec<String>,
     pub(crate) method: Method,
@@ -76,16 +83,31 @@ struct Driver {
     untold: VecDeque<Input>,
     executable: Executable,
     sockets: Vec<ClusterSocket>,
+    watch: Watch,
+    /// None where the cluster's connections are not limited.
+    book: Option<Arc<Book>>,
+    /// None where workers help themselves to all connections.
+    handoff: Option<Handoff>,
     places: Vec<String>,
     slots: u16,
     orphans: Orphans,
+    /// None: nobody looks whether runtimes turn.
+    hang: Option<HangLimit>,
+    /// When to look next.
+    look_at: Option<Instant>,
     announcer: Announcer,
     /// Events that the director had no room for.
     untold_events: u64,
+    /// What the director knows of what is counted.
+    told: Told,
+    /// When to tell it what has changed.
+    counters_due: Instant,
     notes: mpsc::Sender<Note>,
     quiet: bool,
     listening: bool,
     all_ready: bool,
+    /// The primary accepts no more.
+    closing: bool,
 }
 
 /// Supervises until all is over. `cancelled` resolves when nobody waits for the end any more.
@@ -115,6 +137,8 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             _ = signals.interrupt.recv() => stops.asked(Instant::now()),
             _ = signals.quit.recv() => Some(Input::StopNow),
             _ = signals.child.recv() => {
+                // It may say that a worker was stopped (sigaction(2), SIGCHLD).
+                driver.watch.ring_if_waited_for();
                 orphans_due = driver.reap_orphans();
                 None
             }
@@ -129,8 +153,13 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 news.into_iter().for_each(|note| driver.note(note));
                 if time { Some(Input::Time) } else { driver.untold.pop_front() }
             }
+            () = until(driver.look_at) => Some(driver.look()),
             () = until(orphans_due) => {
                 orphans_due = driver.reap_orphans();
+                None
+            }
+            () = until(driver.counters_due()) => {
+                driver.tell_counters();
                 None
             }
         };
@@ -185,6 +214,7 @@ impl Driver {
             restart: plan.settings.restart.clone(),
             boot_timeout: plan.settings.boot_timeout,
             drain_timeout: plan.settings.drain_timeout,
+            hang: plan.settings.hang,
             fork_server: matches!(plan.method, Method::Fork(_)),
             seed: fastrand::u64(..),
         };
@@ -196,6 +226,13 @@ impl Driver {
             ),
             Method::Exec => None,
         };
+        let limits = &plan.settings.limits;
+        let (watch, book) = connections::watch_over(&plan.sockets, limits)
+            .map_err(StartError::system("cannot watch the listening sockets"))?;
+        watch.begin().map_err(StartError::system("cannot watch the listening sockets"))?;
+        let policy_of_handoff = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
+        let handoff = Handoff::begin(&plan.sockets, policy_of_handoff)
+            .map_err(StartError::system("cannot start to hand out connections"))?;
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
             peers: HashMap::new(),
@@ -208,19 +245,30 @@ impl Driver {
             untold: VecDeque::new(),
             executable,
             sockets: plan.sockets,
+            watch,
+            book,
+            handoff,
             places: plan.places,
             slots: plan.workers.count,
             orphans: Orphans::new(),
+            hang: plan.settings.hang,
+            look_at: plan.settings.hang.map(|_| Instant::now()),
             announcer: Announcer::from_environment(),
             untold_events: 0,
+            told: Told::default(),
+            counters_due: Instant::now(),
             notes,
             quiet: plan.settings.quiet,
             listening: false,
             all_ready: false,
+            closing: false,
         };
         driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
         if dies_as_a_group() {
             driver.tell(Event::OomGroup);
+        }
+        if let Some(Cut { asked, limit }) = plan.cut {
+            driver.tell(Event::BacklogCut { asked, limit });
         }
         Ok(driver)
     }
@@ -231,8 +279,9 @@ impl Driver {
             Note::Input(input) => {
                 match &input {
                     Input::Exited { peer, .. } => {
-                        if let Some(pid) = self.peers.remove(peer).and_then(|peer| peer.pid()) {
-                            self.orphans.worker_ended(pid);
+                        if let Some(mut held) = self.peers.remove(peer) {
+                            self.let_go(*peer, &mut held);
+                            held.pid().into_iter().for_each(|pid| self.orphans.worker_ended(pid));
                         }
                     }
                     Input::Stillborn { peer, .. } => {
@@ -284,10 +333,15 @@ impl Driver {
     fn act(&mut self, action: Action) -> Option<Verdict> {
         match action {
             Action::Spawn { peer, seat } => self.spawn(peer, seat),
-            Action::Drain { peer, close_queue } => self.with_peer(peer, |held| held.drain(close_queue)),
+            Action::Drain { peer, close_queue } => {
+                // BEFORE it hears of it: what it is offered after that nobody would claim.
+                self.hand_out_no_more(peer, close_queue);
+                self.with_peer(peer, |held| held.drain(close_queue));
+            }
             Action::Dismiss { peer } => self.with_peer(peer, |held| held.drain(false)),
             Action::Stay { peer } => self.with_peer(peer, Peer::stay),
             Action::Kill { peer } => self.with_peer(peer, Peer::kill),
+            Action::Examine { peer } => self.examine(peer),
             Action::StartForkServer => self.start_fork_server(),
             Action::KillForkServer => {
                 if let Some(breeder) = &self.breeder {
@@ -332,78 +386,6 @@ impl Driver {
         self.orphans.reap(Instant::now(), &ours)
     }
 
-    fn tell(&mut self, event: Event) {
-        let event = match event {
-            Event::Stopping { asked, .. } => {
-                // The pages are the workers': what they say is shown, and not trusted to add up.
-                let open = self.peers.values().map(Peer::connections_open);
-                Event::Stopping { connections: open.fold(0, u64::saturating_add), asked }
-            }
-            event => event,
-        };
-        if let Event::WorkerReady { .. } = event
-            && !std::mem::replace(&mut self.listening, true)
-            && !self.places.is_empty()
-        {
-            self.tell(Event::Listening { at: self.places.clone() });
-        }
-        self.announcer.tell(&event);
-        self.close_seat(&event);
-        self.pass_on(&event);
-        let start_up = match event {
-            // The first workers have one line together.
-            Event::WorkerReady { .. } | Event::DirectorReady { .. } | Event::ForkServerReady { .. } => {
-                !self.all_ready
-            }
-            Event::AllReady { .. } => {
-                self.all_ready = true;
-                false
-            }
-            _ => false,
-        };
-        if !self.quiet && !start_up {
-            event.log();
-        }
-    }
-
-    /// Where nobody comes after a process, nobody waits for its successor.
-    fn close_seat(&self, event: &Event) {
-        let (seat, next) = match event {
-            Event::WorkerExited(exit) => (Seat::Slot(exit.slot), exit.next),
-            Event::DirectorExited { next, .. } => (Seat::Director, *next),
-            _ => return,
-        };
-        match next {
-            Next::NotReplaced | Next::GiveUp => self.exchange.vacate(seat),
-            Next::RestartIn(_) | Next::AlreadyReplaced => {}
-        }
-    }
-
-    /// Tells the director what has happened. One that takes nothing for long is told of the gap, and how things
-    /// stand after it.
-    fn pass_on(&mut self, event: &Event) {
-        if !self.has_director {
-            return;
-        }
-        if self.untold_events > 0 {
-            let gap = Event::EventsLost { count: self.untold_events };
-            if !self.exchange.tell_director(&ToDirector::Event(gap)) {
-                self.untold_events += 1;
-                return;
-            }
-            self.untold_events = 0;
-            self.tell_picture();
-        }
-        self.untold_events += u64::from(!self.exchange.tell_director(&ToDirector::Event(event.clone())));
-    }
-
-    /// Tells the director how things stand.
-    fn tell_picture(&self) {
-        for word in picture::words(self.pool.status()) {
-            self.exchange.tell_director(&word);
-        }
-    }
-
     /// All have ended: the fork server goes too, and nothing of ours is left.
     async fn leave(&mut self, inbox: &mut mpsc::Receiver<Note>) {
         if let Some(breeder) = self.breeder.take() {
@@ -418,7 +400,7 @@ impl Driver {
         self.reap_orphans();
         for socket in &self.sockets {
             // What the user's main has kept of the socket must not keep the port.
-            let _ = socket2::SockRef::from(&socket.listener.as_fd()).shutdown(std::net::Shutdown::Read);
+            socket.listener.shut_down();
         }
     }
 }

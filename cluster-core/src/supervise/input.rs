@@ -3,6 +3,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::command::Command;
+use crate::config::HangLimit;
 use crate::error::CommandError;
 use crate::event::{Event, Usage};
 use crate::id::{PeerId, Seat};
@@ -34,12 +35,29 @@ pub(crate) enum Input {
     ForkServerLost { why: String },
     /// A director asks for something; the answer is one `Reply` with the same id.
     Command { from: PeerId, id: u64, command: Command },
+    /// A look at all pages: how often each runtime has said that it turns.
+    Looked { beats: Vec<(PeerId, u64)> },
+    /// What became of `Examine`.
+    Examined { peer: PeerId, condition: Condition },
     /// Stop gracefully.
     Stop,
     /// Stop at once.
     StopNow,
     /// Time has passed.
     Time,
+}
+
+/// What the kernel has a process do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It runs, or waits for something.
+    Runs,
+    /// Stopped by a signal, until another continues it.
+    Stopped,
+    /// A debugger has it.
+    Traced,
+    /// It has crashed, and its memory is being written to a file.
+    DumpsCore,
 }
 
 /// How a process ended.
@@ -62,6 +80,8 @@ pub(crate) enum Action {
     Stay { peer: PeerId },
     /// Kill it and its group.
     Kill { peer: PeerId },
+    /// Look what it does: its runtime has been silent for long.
+    Examine { peer: PeerId },
     /// Execute a fork server.
     StartForkServer,
     /// Kill the fork server; its end will be told.
@@ -88,6 +108,7 @@ impl Action {
             | Action::Drain { .. }
             | Action::Stay { .. }
             | Action::Kill { .. }
+            | Action::Examine { .. }
             | Action::StartForkServer
             | Action::KillForkServer
             | Action::Resize { .. }
@@ -117,6 +138,8 @@ pub(crate) struct Policy {
     pub(crate) restart: crate::config::Restart,
     pub(crate) boot_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    /// None: nobody is looked at.
+    pub(crate) hang: Option<HangLimit>,
     /// Workers are forked by a fork server; else executed.
     pub(crate) fork_server: bool,
     /// Seed of the jitter.

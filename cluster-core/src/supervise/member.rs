@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{ExitReason, Leave, WorkerState};
 use crate::id::Seat;
+use crate::supervise::pulse::Pulse;
 
 /// A process ends itself at its drain deadline; the primary does it this much later if it has not.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -32,6 +33,8 @@ pub(crate) struct Member {
     pub(crate) last_word: Option<LastWord>,
     /// It counts as crashed already, though it has not ended.
     pub(crate) counted: bool,
+    /// Of its runtime, while that is looked at.
+    pub(crate) pulse: Option<Pulse>,
 }
 
 /// What has been told of a member, so that each is told once and in order.
@@ -79,6 +82,7 @@ pub(crate) enum Killed {
     Drain,
     Leave,
     Stop,
+    Hung,
     Garbled(String),
 }
 
@@ -117,7 +121,17 @@ impl Member {
     pub(crate) fn new(seat: Seat, now: Instant, fork_timeout: Duration) -> Self {
         let phase = Phase::Forking { until: now + fork_timeout };
         let told = Told::default();
-        Self { seat, pid: 0, asked: now, phase, told, leave: None, last_word: None, counted: false }
+        Self {
+            seat,
+            pid: 0,
+            asked: now,
+            phase,
+            told,
+            leave: None,
+            last_word: None,
+            counted: false,
+            pulse: None,
+        }
     }
 
     /// Whether its seat is another's, or nobody's.
@@ -129,6 +143,20 @@ impl Member {
             | Phase::Serving
             | Phase::Asking { .. }
             | Phase::Parting { .. } => false,
+        }
+    }
+
+    /// Whether its runtime has to turn: a boot, and all that leads to an end, has a deadline of its own.
+    pub(crate) fn has_to_turn(&self) -> bool {
+        match self.phase {
+            Phase::Serving => true,
+            Phase::Forking { .. }
+            | Phase::Booting { .. }
+            | Phase::Asking { .. }
+            | Phase::Draining { .. }
+            | Phase::Parting { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed(_) => false,
         }
     }
 
@@ -150,6 +178,7 @@ impl Member {
             Phase::Killed(Killed::Drain) => ExitReason::DrainTimeout,
             Phase::Killed(Killed::Leave) => self.farewell(status, true),
             Phase::Killed(Killed::Stop) => ExitReason::Stopped,
+            Phase::Killed(Killed::Hung) => ExitReason::Hung,
             Phase::Killed(Killed::Garbled(why)) => ExitReason::Garbled(why.clone()),
             Phase::Forking { .. } | Phase::Booting { .. } => {
                 ExitReason::BootFailed("it ended before it was ready".to_owned())

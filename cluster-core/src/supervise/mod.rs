@@ -1,6 +1,7 @@
 //! Control path: who lives. `pool` decides, without I/O, clock or Tokio; `driver` acts.
 pub(crate) mod announce;
 mod breeder;
+mod condition;
 pub(crate) mod driver;
 mod input;
 mod member;
@@ -9,5 +10,6 @@ mod nursery;
 mod orphans;
 mod peer;
 mod pool;
+mod pulse;
 mod restart;
 mod signals;

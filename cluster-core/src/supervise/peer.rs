@@ -10,6 +10,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::conn::listen::ClusterSocket;
+use crate::conn::{Book, Entry, Handoff, Watch};
 use crate::error::StartError;
 use crate::event::{last_lines, voice};
 use crate::id::{PeerId, Seat};
@@ -26,6 +27,8 @@ use crate::tail::CHUNK;
 pub(crate) struct Peer {
     control: Arc<OwnedFd>,
     page: Arc<Mapped<Page>>,
+    /// A worker's place among those who share the cluster's connections, where these are limited.
+    entry: Option<Entry>,
     stderr: Option<OwnedFd>,
     process: Option<Process>,
 }
@@ -66,6 +69,9 @@ pub(crate) struct Place<'d> {
     /// Whether the cluster has a director.
     pub(crate) director: bool,
     pub(crate) sockets: &'d [ClusterSocket],
+    pub(crate) watch: &'d Watch,
+    pub(crate) handoff: Option<&'d Handoff>,
+    pub(crate) book: Option<&'d Arc<Book>>,
     pub(crate) exchange: &'d Exchange,
 }
 
@@ -80,17 +86,36 @@ impl Peer {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
         descriptors::set_nonblocking(read.as_fd()).map_err(system("fcntl"))?;
         let real = io::stderr();
-        let mut fds =
-            vec![page_fd.as_fd(), read.as_fd(), write.as_fd(), real.as_fd(), their_messages.as_fd()];
+        let mut fds = vec![
+            page_fd.as_fd(),
+            read.as_fd(),
+            write.as_fd(),
+            real.as_fd(),
+            their_messages.as_fd(),
+            place.watch.bell().as_fd(),
+            place.watch.rota(),
+        ];
+        let page = Arc::new(page);
+        let passing = match place.handoff.filter(|_| place.is_worker()) {
+            Some(handoff) => {
+                Some(handoff.join(place.peer, page.clone()).map_err(StartError::system("socketpair"))?)
+            }
+            None => None,
+        };
+        fds.extend(passing.as_ref().map(AsFd::as_fd));
+        let book = place.book.filter(|_| place.is_worker());
+        let entry = book.map(Book::enter);
+        fds.extend(book.map(AsFd::as_fd));
         fds.extend(place.sockets.iter().map(|socket| socket.listener.as_fd()));
-        control::try_send_with(ours.as_fd(), &place.welcome(), &fds)
+        control::try_send_with(ours.as_fd(), &place.welcome(entry.as_ref()), &fds)
             .map_err(StartError::system("cannot send the welcome"))?;
         // LAST: whoever has joined is either followed to its end or given up.
         place
             .exchange
             .join(place.peer, place.seat, messages)
             .map_err(StartError::system("cannot attend the message socket"))?;
-        let peer = Self { control: Arc::new(ours), page: Arc::new(page), stderr: Some(read), process: None };
+        place.watch.join(page.clone());
+        let peer = Self { control: Arc::new(ours), page, entry, stderr: Some(read), process: None };
         Ok((peer, Newcomer { control: theirs, stderr: write }))
     }
 
@@ -100,7 +125,7 @@ impl Peer {
         let process = Process { pid, pidfd: Arc::new(pidfd) };
         self.process = Some(process.clone());
         let stderr = self.stderr.take().ok_or(io::ErrorKind::AlreadyExists)?;
-        let watch = Watch {
+        let follower = Follower {
             peer,
             control: readiness::watch(self.control.clone())?,
             pidfd: readiness::watch(process.pidfd.clone())?,
@@ -112,7 +137,7 @@ impl Peer {
             relays: relay_boot,
             relayed: Vec::new(),
         };
-        tokio::spawn(watch.run());
+        tokio::spawn(follower.run());
         Ok(())
     }
 
@@ -122,6 +147,16 @@ impl Peer {
 
     pub(crate) fn connections_open(&self) -> u64 {
         self.page.connections_open()
+    }
+
+    /// What it has counted of its connections.
+    pub(crate) fn page(&self) -> &Arc<Mapped<Page>> {
+        &self.page
+    }
+
+    /// Its process has ended: its part in the cluster's connections is free.
+    pub(crate) fn give_up_share(&mut self) {
+        self.entry = None;
     }
 
     pub(crate) fn drain(&self, close_queue: bool) {
@@ -144,7 +179,11 @@ impl Peer {
 }
 
 impl Place<'_> {
-    fn welcome(&self) -> Welcome {
+    fn is_worker(&self) -> bool {
+        matches!(self.seat, Seat::Slot(_))
+    }
+
+    fn welcome(&self, entry: Option<&Entry>) -> Welcome {
         Welcome {
             protocol: PROTOCOL,
             id: match self.peer {
@@ -158,13 +197,15 @@ impl Place<'_> {
             slots: self.slots,
             generation: self.generation,
             director: self.director,
+            passes: self.handoff.is_some() && self.is_worker(),
+            place: entry.and_then(|entry| u32::try_from(entry.place()).ok()),
             sockets: self.sockets.iter().map(|socket| socket.name.clone()).collect(),
         }
     }
 }
 
 /// The task that follows one worker or director.
-struct Watch {
+struct Follower {
     peer: PeerId,
     control: AsyncFd<Arc<OwnedFd>>,
     pidfd: AsyncFd<Arc<OwnedFd>>,
@@ -180,7 +221,7 @@ struct Watch {
     relayed: Vec<u8>,
 }
 
-impl Watch {
+impl Follower {
     async fn run(mut self) {
         loop {
             tokio::select! {

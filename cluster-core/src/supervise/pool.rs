@@ -2,6 +2,7 @@
 //! Pure: no I/O, no clock, no Tokio. Time comes in as a parameter.
 mod commands;
 mod ending;
+mod hanging;
 mod leaving;
 mod place;
 mod stopping;
@@ -14,7 +15,7 @@ use std::time::Instant;
 use self::commands::Commands;
 use self::place::{Holder, Places};
 use self::stopping::Course;
-use crate::event::{Event, Status, WorkerStatus};
+use crate::event::{ConnectionCounts, Event, Status, WorkerStatus};
 use crate::id::{PeerId, Seat, WorkerId};
 use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::member::{Killed, LastWord, Member, Phase};
@@ -32,6 +33,8 @@ pub(crate) struct Pool {
     last_director: u64,
     course: Course,
     commands: Commands,
+    /// When it was last looked whether runtimes turn.
+    last_look: Option<Instant>,
     all_ready: bool,
     /// No worker has ended otherwise than well.
     clean: bool,
@@ -55,6 +58,7 @@ impl Pool {
             last_director: 0,
             course: Course::Serving,
             commands: Commands::default(),
+            last_look: None,
             all_ready: false,
             clean: true,
             actions: Vec::new(),
@@ -79,6 +83,8 @@ impl Pool {
             Input::ForkServerUp { pid } => self.fork_server_up(now, pid),
             Input::ForkServerLost { why } => self.fork_server_lost(now, why),
             Input::Command { from, id, command } => self.command(now, from, id, command),
+            Input::Looked { beats } => self.looked(now, &beats),
+            Input::Examined { peer, condition } => self.examined(now, peer, condition),
             Input::Stop => self.stop(now, Verdict::Stopped),
             Input::StopNow => self.stop_now(now),
             Input::Time => {}
@@ -112,9 +118,13 @@ impl Pool {
             workers: workers
                 .filter_map(|(id, member)| {
                     let Seat::Slot(slot) = member.seat else { return None };
-                    Some(WorkerStatus { id, slot, pid: member.pid, generation, state: member.state() })
+                    let (pid, state) = (member.pid, member.state());
+                    // What it counts is in its page, which the pool does not see.
+                    let connections = ConnectionCounts::default();
+                    Some(WorkerStatus { id, slot, pid, generation, state, connections })
                 })
                 .collect(),
+            listeners: Vec::new(),
         }
     }
 

@@ -68,6 +68,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], wait: bool) -> nix
     receive_within(&mut Ancillary::new(), socket, buf, wait)
 }
 
+/// As [`receive`], without waiting; of more descriptors than this process may open it brings the first.
+pub(crate) fn receive_what_fits(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Packet> {
+    let mut fds = Vec::new();
+    let Arrived { len, flags, pid } =
+        Ancillary::new().receive(socket, buf, MsgFlags::MSG_DONTWAIT, &mut fds)?;
+    if flags.contains(MsgFlags::MSG_TRUNC) { Err(Errno::EMSGSIZE) } else { Ok(Packet { len, fds, pid }) }
+}
+
 fn receive_within(
     beside: &mut Ancillary,
     socket: BorrowedFd<'_>,

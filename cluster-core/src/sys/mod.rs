@@ -8,6 +8,8 @@
 //! - `SOCK_SEQPACKET` unix sockets with `SCM_RIGHTS` and `SCM_CREDENTIALS`.
 #![allow(unsafe_code)]
 
+pub(crate) mod accept_queue;
+pub(crate) mod alarm;
 pub(crate) mod ancillary;
 pub(crate) mod channel;
 pub(crate) mod descriptors;
@@ -15,6 +17,7 @@ pub(crate) mod fork;
 pub(crate) mod page;
 pub(crate) mod parcel;
 pub(crate) mod process;
+pub(crate) mod reactor;
 pub(crate) mod readiness;
 pub(crate) mod signals;
 pub(crate) mod start;

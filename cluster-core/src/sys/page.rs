@@ -20,6 +20,10 @@ pub(crate) unsafe trait Shared: Sync {}
 
 // SAFETY: `repr(C)`, atomic integers only (see its definition).
 unsafe impl Shared for crate::scoreboard::Page {}
+// SAFETY: as above.
+unsafe impl Shared for crate::conn::Rota {}
+// SAFETY: as above.
+unsafe impl Shared for crate::conn::Ledger {}
 
 /// A mapping of one `T` shared between processes.
 pub(crate) struct Mapped<T: Shared> {

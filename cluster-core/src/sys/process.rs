@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
@@ -94,6 +95,8 @@ pub(crate) struct AcrossExec {
     pub(crate) own_group: bool,
     /// Signals that stay blocked; all others are unblocked.
     pub(crate) blocked: SigSet,
+    /// Its soft limit of descriptors, where that is another than ours.
+    pub(crate) soft_descriptors: Option<u64>,
     /// Is told by this signal that its parent is gone.
     pub(crate) parent_death: Option<Signal>,
 }
@@ -114,6 +117,9 @@ pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
         for fd in &setup.keep {
             set_cloexec(std::os::fd::AsFd::as_fd(fd), false)?;
         }
+        if let Some(soft) = setup.soft_descriptors {
+            limit_own_descriptors(soft)?;
+        }
         if let Some(mask) = mask {
             start::set_mask(mask);
         }
@@ -127,6 +133,17 @@ pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
     };
     // SAFETY: `act` makes system calls only: it takes no lock and allocates nothing.
     unsafe { command.pre_exec(act) };
+}
+
+/// Has a command start with this soft limit of descriptors.
+pub(crate) fn limit_descriptors(command: &mut Command, soft: u64) {
+    // SAFETY: two system calls: no lock is taken and nothing allocated.
+    unsafe { command.pre_exec(move || limit_own_descriptors(soft)) };
+}
+
+fn limit_own_descriptors(soft: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use nix::fcntl::OFlag;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
+use crate::conn::{Bell, Rota};
 use crate::event::Status;
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, Welcome};
 use crate::ipc::frame::{Address, Head, Kind};
@@ -77,9 +78,21 @@ impl FalsePrimary {
             slots: 2,
             generation: 1,
             director: true,
+            passes: false,
+            place: None,
             sockets: Vec::new(),
         };
-        let fds = [page.as_fd(), read.as_fd(), write.as_fd(), real.as_fd(), their_messages.as_fd()];
+        let bell = Bell::new()?;
+        let (_, rota) = Mapped::<Rota>::create(c"cluster-rota")?;
+        let fds = [
+            page.as_fd(),
+            read.as_fd(),
+            write.as_fd(),
+            real.as_fd(),
+            their_messages.as_fd(),
+            bell.as_fd(),
+            rota.as_fd(),
+        ];
         control::try_send_with(control.as_fd(), &welcome, &fds)?;
         if role == "director" {
             let mut snapshot = Vec::new();

@@ -101,10 +101,10 @@ impl Process {
         Ok(Self { child, heard, folder, status: None })
     }
 
-    /// The first address it listens on.
+    /// The first TCP address it listens on.
     ///
     /// # Panics
-    /// Where it has announced none.
+    /// Where it has announced none: it is not ready, or listens on unix sockets only.
     ///
     /// # Example
     /// ```no_run
@@ -116,7 +116,7 @@ impl Process {
         *self.addrs().first().expect("the program has announced an address")
     }
 
-    /// All addresses it listens on.
+    /// All TCP addresses it listens on. Unix sockets are where the program was told to make them.
     ///
     /// # Example
     /// ```no_run

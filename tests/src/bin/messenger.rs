@@ -1,7 +1,8 @@
 //! What the adapters lend to handlers of requests: `messenger axum|actix fork|await FILE [BACKLOG]`.
 //!
 //! `main` registers with the free `on_message`, handlers use the free `send` and `broadcast` and let errors answer;
-//! who hears something, and what `send` says too early, is a line in the file.
+//! who hears something, and what `send` says too early, is a line in the file. `MESSENGER_HANG` is a limit for hangs in
+//! milliseconds; `/loop` has its worker hang.
 use std::fs;
 use std::future::IntoFuture;
 use std::io::Write;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use actix_web::web;
 use axum::routing::get;
 use cluster_axum::{
-    Ask, AskError, BoxError, Builder, Error, Peer, SendError, To, Worker, WorkerId, WorkerRef,
+    Ask, AskError, BoxError, Builder, Error, Exit, Peer, SendError, To, Worker, WorkerId, WorkerRef,
 };
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
@@ -55,9 +56,14 @@ fn note(file: &str, line: &str) {
 }
 
 fn primary_side(builder: Builder, file: &str) -> Builder {
-    let file = file.to_owned();
+    let (file, exits) = (file.to_owned(), file.to_owned());
+    let builder = match std::env::var("MESSENGER_HANG") {
+        Ok(millis) => builder.hang_timeout(Duration::from_millis(millis.parse().expect("a number"))),
+        Err(_) => builder,
+    };
     builder
         .workers(3)
+        .on_exit(move |exit: Exit| note(&exits, &format!("exit: {} {:?}", exit.worker, exit.reason)))
         .on_message(move |from: WorkerRef, text: String| {
             note(&file, &format!("director: {} {text}", from.id()))
         })
@@ -81,6 +87,7 @@ fn run_axum(method: &str, file: &str) -> Result<(), Error> {
         .route("/tell", get(|| async { cluster_axum::send(&"told".to_string()).await }))
         .route("/say", get(|| async { say(cluster_axum::broadcast(&"said".to_string()).await) }))
         .route("/gone", get(gone))
+        .route("/loop", get(loop_for_ever))
         .route("/slow", get(slow))
         .route("/unknown", get(unknown));
     let file = file.to_owned();
@@ -115,6 +122,7 @@ fn run_actix(method: &str, file: &str, backlog: Option<u32>) -> Result<(), BoxEr
                 .route("/tell", web::get().to(tell))
                 .route("/say", web::get().to(say))
                 .route("/gone", web::get().to(gone))
+                .route("/loop", web::get().to(loop_for_ever))
                 .route("/slow", web::get().to(|worker: Worker| async { slow(worker).await.map(|()| "") }))
                 .route(
                     "/unknown",
@@ -145,6 +153,12 @@ fn say(delivery: Result<cluster_axum::Delivery, SendError>) -> Result<String, Se
 /// The worker is an argument of the handler, and the error an answer.
 async fn gone(worker: Worker) -> Result<&'static str, SendError> {
     worker.send_to(WorkerId(4711), &"is anybody there?".to_string()).await.map(|()| "")
+}
+
+async fn loop_for_ever() -> &'static str {
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 async fn slow(worker: Worker) -> Result<(), AskError> {

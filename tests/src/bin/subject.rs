@@ -1,4 +1,5 @@
-//! The program under test: `subject fork|await ADDR [KNOB..]`. It answers one line per connection.
+//! The program under test: `subject fork|await ADDR [KNOB..]`. It answers one line per connection. `ADDR` is one of TCP,
+//! `unix:PATH`, `fd:NAME` or `fd:NAME=ADDR`, where `NAME` may be a number.
 //!
 //! Knobs turn on what a test wants to see, good and bad; the words of the line protocol are in `answer`.
 use std::collections::HashMap;
@@ -9,7 +10,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-use cluster_core::{BoxError, Builder, Cluster, ClusterHandle, Connection, Error, Ready, Restart, Worker};
+use cluster_core::{
+    Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, ConnectionCounts, Error, Inherited,
+    ListenerStatus, Overload, Ready, Restart, Scheduling, Uds, Worker,
+};
 use rand::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -114,6 +118,9 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if let Some(timeout) = knobs.millis("boot") {
         builder = builder.boot_timeout(timeout);
     }
+    if let Some(hang) = knobs.value("hang") {
+        builder = builder.hang_timeout(if hang == "off" { None } else { knobs.millis("hang") });
+    }
     if knobs.has("for-ever") {
         let restart = Restart::default().delay(Duration::ZERO, Duration::MAX).limit(1_000_000, Duration::MAX);
         builder = builder.drain_timeout(Duration::MAX).boot_timeout(Duration::MAX).restart(restart);
@@ -136,6 +143,10 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     if knobs.has("quiet") {
         builder = builder.quiet();
     }
+    if let Some(rule) = knobs.value("scheduling") {
+        builder = builder.scheduling(scheduling(rule));
+    }
+    builder = limit(builder, knobs);
     if knobs.has("director") {
         let knobs = knobs.clone();
         builder = builder.primary(move |cluster| direct(cluster, knobs));
@@ -150,7 +161,33 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
     Ok(builder.worker(move |worker| serve(worker, knobs)))
 }
 
+/// How many connections there are at a time.
+fn limit(mut builder: Builder, knobs: &Knobs) -> Builder {
+    let number = |name: &str| knobs.value(name).map(|value| value.parse().expect("a number"));
+    if let Some(most) = number("max") {
+        builder = builder.max_connections(most);
+    }
+    if let Some(most) = number("max-cluster") {
+        builder = builder.max_cluster_connections(most);
+    }
+    if let Some(rate) = number("rate") {
+        builder = builder.max_connection_rate(rate as u32);
+    }
+    if knobs.has("refuse") {
+        builder = builder.overload(Overload::Refuse);
+    }
+    builder
+}
+
 fn listen(mut builder: Builder, addr: &str, knobs: &Knobs) -> Result<Builder, Error> {
+    if let Some(path) = knobs.value("listen-std-uds") {
+        let listener = std::os::unix::net::UnixListener::bind(path).expect("the path is free");
+        return Ok(builder.listen_uds("line", listener));
+    }
+    if let Some(folder) = knobs.value("long-paths") {
+        let paths = (0..40).map(|number| format!("{folder}/{number}"));
+        builder = paths.fold(builder, |builder, path| builder.bind_uds(&path, &path));
+    }
     if knobs.has("listen-std") {
         let listener = std::net::TcpListener::bind(addr).expect("the address is free");
         return Ok(builder.listen("line", listener));
@@ -167,7 +204,47 @@ fn listen(mut builder: Builder, addr: &str, knobs: &Knobs) -> Result<Builder, Er
     if knobs.has("second") {
         builder = builder.bind("second", addr);
     }
-    Ok(builder.bind("line", addr))
+    if let Some(rule) = knobs.value("second-by") {
+        builder = builder.bind("second", addr).listener_scheduling("second", scheduling(rule));
+    }
+    if let Some(listener) = knobs.value("rule-for") {
+        builder = builder.listener_scheduling(listener, Scheduling::RoundRobin);
+    }
+    Ok(bind(builder, addr, knobs))
+}
+
+fn scheduling(rule: &str) -> Scheduling {
+    match rule {
+        "shared" => Scheduling::Shared,
+        "round-robin" => Scheduling::RoundRobin,
+        "least" => Scheduling::LeastConnections,
+        _ => panic!("what is {rule}?"),
+    }
+}
+
+fn bind(builder: Builder, addr: &str, knobs: &Knobs) -> Builder {
+    let backlog = knobs.value("backlog").map(|value| value.parse().expect("a number of connections"));
+    let tcp = |addr: &str| {
+        let addr = if knobs.has("v6-only") { Addr::from(addr).v6_only() } else { Addr::from(addr) };
+        backlog.map_or(addr.clone(), |backlog| addr.backlog(backlog))
+    };
+    if let Some(path) = addr.strip_prefix("unix:") {
+        let mut uds = Uds::new(path);
+        if let Some(mode) = knobs.value("mode") {
+            uds = uds.mode(u32::from_str_radix(mode, 8).expect("a mode"));
+        }
+        let uds = backlog.map_or(uds.clone(), |backlog| uds.backlog(backlog));
+        if knobs.has("bind-uds") {
+            return builder.listen_uds("line", cluster_core::bind_uds(uds).expect("the path is free"));
+        }
+        return builder.bind_uds("line", uds);
+    }
+    let passed = |name: &str| name.parse().map_or_else(|_| Inherited::from(name), |nth: usize| nth.into());
+    match addr.strip_prefix("fd:").map(|passed| passed.split_once('=').ok_or(passed)) {
+        Some(Ok((name, addr))) => builder.inherit_or_bind("line", passed(name), tcp(addr)),
+        Some(Err(name)) => builder.inherit("line", passed(name)),
+        None => builder.bind("line", tcp(addr)),
+    }
 }
 
 fn run_fork(cluster: Ready, knobs: &Knobs) -> Result<(), Error> {
@@ -213,8 +290,33 @@ async fn direct(cluster: ClusterHandle, knobs: Knobs) {
     if knobs.has("director-blocks") {
         thread::sleep(Duration::from_secs(600));
     }
+    if let Some(addr) = knobs.value("status-at") {
+        let listener = tokio::net::TcpListener::bind(addr).await.expect("a free address");
+        eprintln!("director: status at {}", listener.local_addr().expect("it is bound"));
+        let cluster = cluster.clone();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let _ = client.write_all(counters(&cluster).as_bytes()).await;
+            }
+        });
+    }
     cluster.stopping().await;
     eprintln!("director: told to stop");
+}
+
+/// All counters, a line for each worker and each listener.
+fn counters(cluster: &ClusterHandle) -> String {
+    let status = cluster.status();
+    let workers = status.workers.iter().map(|worker| {
+        let ConnectionCounts { open, total, offered, claimed, revoked, rings, .. } = worker.connections;
+        format!("worker {} {open} {total} {offered} {claimed} {revoked} {rings}\n", worker.id)
+    });
+    let listeners = status.listeners.iter().map(|listener| {
+        let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+        let ListenerStatus { address, scheduling, queued, backlog, refused, .. } = listener;
+        format!("listener {address} {scheduling:?} {} {} {refused}\n", number(*queued), number(*backlog))
+    });
+    workers.chain(listeners).collect()
 }
 
 async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
@@ -243,7 +345,16 @@ async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
         appears(path).await;
         worker.ready();
     }
-    let mut acceptor = worker.acceptor("line")?;
+    let line = take(worker.clone(), "line", knobs.clone());
+    if knobs.value("second-by").is_some() {
+        futures::future::try_join(line, take(worker, "second", knobs)).await.map(|_| ())
+    } else {
+        line.await
+    }
+}
+
+async fn take(worker: Worker, listener: &str, knobs: Knobs) -> Result<(), BoxError> {
+    let mut acceptor = worker.acceptor(listener)?;
     while let Some(connection) = acceptor.accept().await {
         let (current, knobs) = (worker.clone(), knobs.clone());
         worker.spawn(async move {
@@ -317,6 +428,10 @@ async fn answer(
         "env" => env::var(rest).unwrap_or_else(|err| err.to_string()),
         "garbage" => garbage(),
         "child" => child(knobs),
+        "child-limit" => child_limit(Command::new("sh").args(["-c", "ulimit -Sn"])),
+        "child-limit-restored" => {
+            child_limit(cluster_core::restore_limits(Command::new("sh").args(["-c", "ulimit -Sn"])))
+        }
         "stray" => stray(number()),
         "until-end" => {
             let mut rest = Vec::new();
@@ -367,6 +482,14 @@ fn child(knobs: &Knobs) -> String {
     let output =
         Command::new(program).args(["fork", addr, "print-role", "factory-fails", "workers=1"]).output();
     match output {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Err(err) => err.to_string(),
+    }
+}
+
+/// What a child says its soft limit of descriptors is.
+fn child_limit(child: &mut Command) -> String {
+    match child.output() {
         Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         Err(err) => err.to_string(),
     }

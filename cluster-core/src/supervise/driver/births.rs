@@ -17,6 +17,9 @@ impl Driver {
             generation: GENERATION,
             director: self.has_director,
             sockets: &self.sockets,
+            watch: &self.watch,
+            handoff: self.handoff.as_ref(),
+            book: self.book.as_ref(),
             exchange: &self.exchange,
         };
         let made = Peer::prepare(&place).map_err(|err| err.to_string()).and_then(|(held, newcomer)| {
@@ -65,9 +68,10 @@ impl Driver {
     /// Nobody will follow this process. If it lives all the same it must end by itself, and not take the end
     /// of its line for the primary's: it would close the queue of the living.
     pub(super) fn give_up_peer(&mut self, peer: PeerId) {
-        if let Some(held) = self.peers.remove(&peer) {
+        if let Some(mut held) = self.peers.remove(&peer) {
             self.exchange.leave(peer);
             held.kill();
+            self.let_go(peer, &mut held);
         }
     }
 

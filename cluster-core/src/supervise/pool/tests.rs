@@ -3,6 +3,7 @@ mod commands;
 mod crashes;
 mod director;
 mod fork_server;
+mod hanging;
 mod parting;
 mod stops;
 mod world;
@@ -16,7 +17,7 @@ use super::leaving::ASKING;
 use super::stopping::UNREADY_DRAIN;
 use super::*;
 use crate::command::Command;
-use crate::config::Restart;
+use crate::config::{HangLimit, Restart};
 use crate::error::CommandError;
 use crate::event::{Exit, ExitReason, Leave, Next};
 use crate::id::Slot;
@@ -34,6 +35,7 @@ struct Bench {
     words: Vec<Action>,
     spawned: Vec<(PeerId, Seat)>,
     killed: Vec<PeerId>,
+    examined: Vec<PeerId>,
     drained: Vec<PeerId>,
     stayed: Vec<PeerId>,
     resized: Vec<u16>,
@@ -51,6 +53,7 @@ fn policy(workers: u16) -> Policy {
         restart: Restart::default(),
         boot_timeout: BOOT,
         drain_timeout: DRAIN,
+        hang: Some(HangLimit::default()),
         fork_server: false,
         seed: 7,
     }
@@ -73,6 +76,7 @@ impl Bench {
             words: Vec::new(),
             spawned: Vec::new(),
             killed: Vec::new(),
+            examined: Vec::new(),
             drained: Vec::new(),
             stayed: Vec::new(),
             resized: Vec::new(),
@@ -91,6 +95,7 @@ impl Bench {
                 Action::Drain { peer, .. } => self.drained.push(peer),
                 Action::Stay { peer } => self.stayed.push(peer),
                 Action::Kill { peer } => self.killed.push(peer),
+                Action::Examine { peer } => self.examined.push(peer),
                 Action::StartForkServer => self.fork_servers_started += 1,
                 Action::KillForkServer => self.fork_servers_killed += 1,
                 Action::Resize { slots } => self.resized.push(slots),

@@ -114,6 +114,11 @@ fn cluster(stage: &Stage) -> Ready {
     if let Some(millis) = stage.number("drain") {
         builder = builder.drain_timeout(Duration::from_millis(millis));
     }
+    builder = match stage.value("hang") {
+        Some("off") => builder.hang_timeout(None),
+        Some(millis) => builder.hang_timeout(Duration::from_millis(millis.parse().expect("a number"))),
+        None => builder,
+    };
     builder = match stage.number("restart-delay") {
         Some(millis) => {
             let delay = Duration::from_millis(millis);

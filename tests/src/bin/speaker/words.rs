@@ -196,6 +196,16 @@ pub(crate) async fn work(ear: &Ear, words: String) -> Result<(), String> {
                 std::hint::spin_loop();
             }
         }
+        ("busy-until", path) => {
+            ear.hears("works");
+            while !std::path::Path::new(path).exists() {
+                let until = std::time::Instant::now() + Duration::from_millis(20);
+                while std::time::Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+                tokio::task::yield_now().await;
+            }
+        }
         ("block", _) => {
             ear.hears("works");
             loop {

@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::supervise::input::Condition;
 
 #[derive(Clone, Copy, PartialEq)]
 enum ForkServer {
@@ -90,6 +91,10 @@ impl World {
             if std::mem::take(&mut self.bench.fork_servers_started) > 0 {
                 self.fork_server = Some(ForkServer::Asked);
             }
+            for peer in std::mem::take(&mut self.bench.examined) {
+                let condition = if self.rng.bool() { Condition::Runs } else { Condition::Stopped };
+                self.say(Input::Examined { peer, condition });
+            }
             self.unborn.extend(spawned.iter().map(|(peer, _)| *peer));
             for peer in &killed {
                 self.end(*peer, KILLED);
@@ -127,7 +132,7 @@ impl World {
     fn step(&mut self) {
         let someone = (!self.alive.is_empty()).then(|| self.alive[self.rng.usize(..self.alive.len())]);
         let unborn = (!self.unborn.is_empty()).then(|| self.rng.usize(..self.unborn.len()));
-        match (self.rng.u32(..15), someone, unborn) {
+        match (self.rng.u32(..16), someone, unborn) {
             (0 | 1, _, Some(at)) => self.give_birth(at),
             (2, _, Some(at)) => {
                 let peer = self.unborn.swap_remove(at);
@@ -143,6 +148,7 @@ impl World {
             (9, _, _) if self.fork_server == Some(ForkServer::Asked) => self.raise_fork_server(),
             (10, Some(peer), _) => self.say(Input::Online { peer }),
             (11 | 12, _, _) => self.command(),
+            (15, _, _) => self.stand_still(),
             _ => {
                 let time = Duration::from_millis(self.rng.u64(..20_000));
                 self.pass(time);
@@ -154,6 +160,16 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.bench.now += time;
         self.say(Input::Time);
+    }
+
+    /// For a while no runtime turns.
+    fn stand_still(&mut self) {
+        for _ in 0..self.rng.u32(..80) {
+            self.pass(Duration::from_millis(500));
+            let beats = self.alive.iter().map(|peer| (*peer, 1)).collect();
+            self.say(Input::Looked { beats });
+            self.obey();
+        }
     }
 
     /// A director asks for something, if there is one.

@@ -1,0 +1,87 @@
+//! Tells handlers who the client is.
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use axum::extract::{ConnectInfo, Request};
+use cluster_core::Stream;
+use tower::Service;
+
+use crate::accepted::Accepted;
+
+/// A client on a unix socket, as the kernel vouches for it (SO_PEERCRED, unix(7)): what `ConnectInfo` has in handlers of
+/// a router that is served by [`Serve::bind_uds`](crate::Serve::bind_uds).
+///
+/// # Example
+/// ```no_run
+/// use axum::{Router, extract::ConnectInfo, routing::get};
+/// use cluster_axum::UnixPeer;
+///
+/// async fn who(ConnectInfo(peer): ConnectInfo<UnixPeer>) -> String {
+///     format!("you are uid {}\n", peer.uid)
+/// }
+///
+/// fn main() -> Result<(), cluster_axum::Error> {
+///     cluster_axum::serve(Router::new().route("/", get(who))).bind_uds("/run/shop/http.sock").run()
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixPeer {
+    /// Its process id; none where that is of another pid namespace.
+    pub pid: Option<u32>,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl UnixPeer {
+    fn of(stream: &Stream) -> Option<Self> {
+        let peer = stream.unix()?.peer_cred().ok()?;
+        let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
+        Some(Self { pid, uid: peer.uid(), gid: peer.gid() })
+    }
+}
+
+/// An application whose requests know their client.
+#[derive(Debug, Clone)]
+pub struct WithPeer<S> {
+    app: S,
+    peer: Peer,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Peer {
+    Tcp(SocketAddr),
+    Unix(UnixPeer),
+    Nameless,
+}
+
+impl<S> WithPeer<S> {
+    pub(crate) fn new(app: S, accepted: &Accepted<'_>) -> Self {
+        let peer = match accepted.remote_addr().tcp() {
+            Some(addr) => Peer::Tcp(addr),
+            None => UnixPeer::of(accepted.io()).map_or(Peer::Nameless, Peer::Unix),
+        };
+        Self { app, peer }
+    }
+}
+
+impl<S: Service<Request>> Service<Request> for WithPeer<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.app.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> S::Future {
+        match self.peer {
+            Peer::Tcp(addr) => drop(request.extensions_mut().insert(ConnectInfo(addr))),
+            Peer::Unix(peer) => drop(request.extensions_mut().insert(ConnectInfo(peer))),
+            Peer::Nameless => {}
+        }
+        self.app.call(request)
+    }
+}

@@ -1,0 +1,496 @@
+//! The primary's side of the hand-off: a thread that accepts, offers, and sends what is claimed.
+//!
+//! A thread of its own, so that neither supervision nor messages wait for connections, nor these for them. It never
+//! blocks but to wait for events. Whom it offers what, `dispatch.rs` decides.
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::SigSet;
+
+use crate::conn::admission::limits::{self, AdmissionPolicy};
+use crate::conn::admission::{Book, Counted};
+use crate::conn::exhaustion;
+use crate::conn::handoff::dispatch::{Accepted, Dispatch, Loads, Placed};
+use crate::conn::handoff::offer::Fate;
+use crate::conn::handoff::passing::{self, Heard, ToPrimary, ToWorker};
+use crate::conn::listen;
+use crate::conn::pace::Pace;
+use crate::conn::shared::Bell;
+use crate::conn::socket::{self, ListeningSocket, Trouble};
+use crate::id::PeerId;
+use crate::scheduling::Scheduling;
+use crate::scoreboard::{Page, Stance};
+use crate::sys::page::Mapped;
+
+/// Connections accepted in a row, before workers are heard again.
+const MOUTHFUL: usize = 64;
+/// How long it waits between two turns while connections come fast.
+const BREATH: Duration = Duration::from_micros(150);
+/// Events taken at once.
+const EVENTS: usize = 64;
+/// When it tries again to send what the kernel would not take.
+const RETRY: Duration = Duration::from_millis(5);
+/// How long it may take to say that it accepts no more.
+const CLOSES_WITHIN: Duration = Duration::from_millis(100);
+
+/// The event of the bell by which commands come; those of workers have this bit, those of listeners are their numbers.
+const COMMANDS: u64 = u64::MAX;
+const WORKER: u64 = 1 << 32;
+
+/// The thread, as the rest of the primary sees it.
+pub(crate) struct Handoff {
+    commands: Sender<Command>,
+    bell: Arc<Bell>,
+}
+
+enum Command {
+    Join { peer: PeerId, page: Arc<Mapped<Page>>, socket: OwnedFd },
+    Retire(PeerId),
+    Leave(PeerId),
+    Close(Sender<()>),
+}
+
+/// A listener whose connections are handed out.
+struct Host {
+    listener: u16,
+    socket: ListeningSocket,
+    /// It is waited for.
+    inside: bool,
+}
+
+/// A connection that the primary has accepted, and that counts as open in the cluster for as long as it has it.
+struct Held {
+    fd: OwnedFd,
+    /// Where the cluster's connections are limited.
+    _counted: Option<Counted>,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A worker as connections go to it.
+struct Guest {
+    number: u64,
+    page: Arc<Mapped<Page>>,
+    socket: OwnedFd,
+    /// It was told that there are offers, and has not answered.
+    rung: bool,
+    /// There are offers that it was not told of.
+    to_ring: bool,
+    /// Claimed, and not sent yet.
+    claimed: Vec<(Held, u16)>,
+    /// Its socket has ended.
+    deaf: bool,
+}
+
+/// All that the thread has.
+struct Desk {
+    set: Epoll,
+    bell: Arc<Bell>,
+    commands: Receiver<Command>,
+    hosts: Vec<Host>,
+    guests: BTreeMap<PeerId, Guest>,
+    dispatch: Dispatch<Held>,
+    policy: AdmissionPolicy,
+    numbers: u64,
+    pace: Pace,
+    closed: bool,
+    /// Out of descriptors until then.
+    pause: Option<Instant>,
+    /// The kernel would not take what was to be sent.
+    retry: Option<Instant>,
+}
+
+impl Loads for BTreeMap<PeerId, Guest> {
+    fn open(&self, peer: PeerId) -> u64 {
+        self.get(&peer).map_or(0, |guest| guest.page.connections_open())
+    }
+
+    fn is_full(&self, peer: PeerId) -> bool {
+        self.get(&peer).is_none_or(|guest| guest.deaf || guest.page.stance() == Stance::Full)
+    }
+}
+
+impl Handoff {
+    /// For those of the sockets whose connections are handed out; none of them, no thread.
+    pub(crate) fn begin(
+        sockets: &[listen::ClusterSocket],
+        policy: AdmissionPolicy,
+    ) -> io::Result<Option<Self>> {
+        let handed_out = |scheduling: Scheduling| (scheduling != Scheduling::Shared).then_some(scheduling);
+        let schedulings: Vec<_> = sockets.iter().map(|socket| handed_out(socket.name.scheduling)).collect();
+        let mut hosts = Vec::new();
+        for (number, socket) in sockets.iter().enumerate().filter(|(at, _)| schedulings[*at].is_some()) {
+            let listener = u16::try_from(number).map_err(io::Error::other)?;
+            hosts.push(Host { listener, socket: socket.listener.try_clone()?, inside: false });
+        }
+        if hosts.is_empty() {
+            return Ok(None);
+        }
+        let (set, bell) = (Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, Arc::new(Bell::new()?));
+        set.add(bell.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, COMMANDS))?;
+        let (commands, received) = channel();
+        let desk = Desk {
+            set,
+            bell: bell.clone(),
+            commands: received,
+            hosts,
+            guests: BTreeMap::new(),
+            dispatch: Dispatch::new(schedulings),
+            policy,
+            numbers: 0,
+            pace: Pace::of_primary(),
+            closed: false,
+            pause: None,
+            retry: None,
+        };
+        thread::Builder::new().name("handoff".into()).spawn(move || desk.run())?;
+        Ok(Some(Self { commands, bell }))
+    }
+
+    /// A worker is about to be born; answers with its end of the socket.
+    pub(crate) fn join(&self, peer: PeerId, page: Arc<Mapped<Page>>) -> io::Result<OwnedFd> {
+        let (ours, theirs) = passing::pair()?;
+        self.tell(Command::Join { peer, page, socket: ours });
+        Ok(theirs)
+    }
+
+    /// A worker drains: it is offered nothing more.
+    pub(crate) fn retire(&self, peer: PeerId) {
+        self.tell(Command::Retire(peer));
+    }
+
+    /// A worker has ended: what it was not sent is offered to others.
+    pub(crate) fn leave(&self, peer: PeerId) {
+        self.tell(Command::Leave(peer));
+    }
+
+    /// Nothing more is accepted, AFTER this has returned: workers help themselves to what is queued, and close it.
+    pub(crate) fn close(&self) {
+        let (done, closed) = mpsc::channel();
+        self.tell(Command::Close(done));
+        let _ = closed.recv_timeout(CLOSES_WITHIN);
+    }
+
+    fn tell(&self, command: Command) {
+        // A thread that has ended has said why.
+        let _ = self.commands.send(command);
+        self.bell.ring();
+    }
+}
+
+impl Desk {
+    fn run(mut self) {
+        let _ = SigSet::all().thread_block();
+        // Or a breath takes as long again (prctl(2), PR_SET_TIMERSLACK).
+        let _ = nix::sys::prctl::set_timerslack(1);
+        let mut events = [EpollEvent::empty(); EVENTS];
+        loop {
+            self.mind_listeners();
+            if self.pace.look(Instant::now()) {
+                // What comes meanwhile is dealt with together: each turn wakes other processes, which costs more than
+                // all that is done for a connection.
+                thread::sleep(BREATH);
+            }
+            match self.set.wait(&mut events, self.timeout()) {
+                Ok(count) => events[..count].iter().for_each(|event| self.hear(event.data())),
+                Err(Errno::EINTR) => {}
+                Err(err) => return crate::event::warn(&format!("connections are not handed out: {err}")),
+            }
+            let now = Instant::now();
+            self.pause.take_if(|until| *until <= now);
+            self.retry.take_if(|at| *at <= now);
+            self.take_back(now);
+            self.offer(now);
+            self.refuse_homeless();
+            self.send(now);
+            self.ring();
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let look_at = self.dispatch.look_at().filter(|_| !self.closed);
+        let until = [look_at, self.pause, self.retry].into_iter().flatten().min();
+        until.map_or(EpollTimeout::NONE, |until| {
+            let left = until.saturating_duration_since(Instant::now());
+            // Rounded up: 0 would spin through the last millisecond.
+            EpollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX)
+        })
+    }
+
+    fn hear(&mut self, event: u64) {
+        if event == COMMANDS {
+            self.bell.answer();
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+        } else if event & WORKER != 0 {
+            let peer = self.guests.iter().find(|(_, guest)| guest.number == event).map(|(peer, _)| *peer);
+            peer.into_iter().for_each(|peer| self.hear_worker(peer));
+        } else {
+            self.accept(event as u16);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Join { peer, page, socket } => self.join(peer, page, socket),
+            Command::Retire(peer) => {
+                let made = self.dispatch.retire(peer);
+                self.revoke(made);
+            }
+            Command::Leave(peer) => {
+                let Some(guest) = self.guests.remove(&peer) else { return };
+                let _ = self.set.delete(guest.socket.as_fd());
+                self.dispatch.leave(peer);
+                self.give_back(guest.claimed);
+            }
+            Command::Close(done) => {
+                self.closed = true;
+                self.mind_listeners();
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn join(&mut self, peer: PeerId, page: Arc<Mapped<Page>>, socket: OwnedFd) {
+        self.numbers += 1;
+        let number = WORKER | self.numbers;
+        let waited_for = self.set.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number));
+        if let Err(err) = waited_for {
+            crate::event::warn(&format!("{peer} gets no connections: cannot listen to it: {err}"));
+        }
+        let deaf = waited_for.is_err();
+        let guest = Guest { number, page, socket, rung: false, to_ring: false, claimed: Vec::new(), deaf };
+        self.guests.insert(peer, guest);
+        self.dispatch.join(peer);
+    }
+
+    /// Accepts while there is room.
+    fn accept(&mut self, listener: u16) {
+        let Some(at) = self.hosts.iter().position(|host| host.listener == listener) else { return };
+        let now = Instant::now();
+        for _ in 0..MOUTHFUL {
+            if self.closed {
+                return;
+            }
+            match self.accept_one(at, listener) {
+                Ok(()) => self.pace.took(now),
+                Err(trouble) => match trouble {
+                    Trouble::OneConnection => {}
+                    Trouble::Empty | Trouble::Full => return,
+                    Trouble::Closed => {
+                        self.closed = true;
+                        return;
+                    }
+                    Trouble::Exhausted(err) => {
+                        exhaustion::warn(&err);
+                        self.pause = Some(now + exhaustion::PAUSE);
+                        return;
+                    }
+                },
+            }
+            self.offer(now);
+        }
+    }
+
+    /// Accepts one, to offer it, or to refuse it where there is no room.
+    fn accept_one(&mut self, at: usize, listener: u16) -> Result<(), Trouble> {
+        let socket = &self.hosts[at].socket;
+        if !self.dispatch.has_room(listener, &self.guests) || !self.has_cluster_room() {
+            return if self.refuses() { socket.refuse().map_err(Trouble::from) } else { Err(Trouble::Full) };
+        }
+        // BEFORE it is accepted: two may want the last place.
+        let counted = match &self.policy.book {
+            Some(book) => Some(Book::try_take(book).ok_or(Trouble::Full)?),
+            None => None,
+        };
+        let incoming = socket::accept(socket.as_fd()).map_err(Trouble::from)?;
+        let connection = Held { fd: incoming.fd, _counted: counted };
+        self.dispatch.add(Accepted { connection, listener });
+        Ok(())
+    }
+
+    /// Where there is none, the workers tell when there is again.
+    fn has_cluster_room(&self) -> bool {
+        self.policy.book.as_ref().is_none_or(|book| !book.must_wait())
+    }
+
+    /// Whether connections are refused for now: no worker has room.
+    fn refuses(&self) -> bool {
+        let hearing = self.guests.values().filter(|guest| !guest.deaf).map(|guest| &**guest.page);
+        self.policy.refuses && (limits::all_full(hearing) || !self.has_cluster_room())
+    }
+
+    /// Resets connections that were offered and come to nobody.
+    fn refuse_homeless(&mut self) {
+        if !self.dispatch.has_homeless() || !self.refuses() {
+            return;
+        }
+        for Accepted { connection, listener } in self.dispatch.take_homeless() {
+            if let Some(host) = self.hosts.iter().find(|host| host.listener == listener) {
+                host.socket.reset(connection.fd);
+            }
+        }
+    }
+
+    /// Writes offers into the pages of those who are to have them.
+    fn offer(&mut self, now: Instant) {
+        while let Some(Placed { peer, at, offer }) = self.dispatch.place(now, &self.guests) {
+            if let Some(guest) = self.guests.get_mut(&peer) {
+                guest.page.offers.put(at, offer);
+                guest.page.connection_offered();
+                guest.to_ring = true;
+            }
+        }
+    }
+
+    /// Takes back what nobody claims while others have nothing to do.
+    fn take_back(&mut self, now: Instant) {
+        // At the end each worker claims what it is offered, and leaves: who is idle is about to be gone.
+        if self.closed {
+            return;
+        }
+        let overdue = self.dispatch.overdue(now, &self.guests);
+        self.revoke(overdue);
+    }
+
+    fn revoke(&mut self, offers: Vec<Placed>) {
+        for placed in offers {
+            let Some(guest) = self.guests.get_mut(&placed.peer) else { continue };
+            match guest.page.offers.revoke(placed.at, placed.offer) {
+                Fate::Open => {
+                    guest.page.connection_revoked();
+                    self.dispatch.revoked(placed);
+                }
+                fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
+            }
+        }
+    }
+
+    /// What a worker says.
+    fn hear_worker(&mut self, peer: PeerId) {
+        loop {
+            let Some(guest) = self.guests.get_mut(&peer) else { return };
+            match ToPrimary::receive(guest.socket.as_fd()) {
+                // It is looked whether there is at the end of this turn.
+                Heard::Said(ToPrimary::Room) => {}
+                Heard::Said(ToPrimary::Here | ToPrimary::Claims) => {
+                    guest.rung = false;
+                    self.dispatch.is_here(peer);
+                }
+                Heard::Nothing => break,
+                Heard::End => {
+                    guest.deaf = true;
+                    let _ = self.set.delete(guest.socket.as_fd());
+                    break;
+                }
+            }
+        }
+        self.collect(peer);
+    }
+
+    /// Looks which of its offers a worker has claimed.
+    fn collect(&mut self, peer: PeerId) {
+        if let Some(guest) = self.guests.get_mut(&peer) {
+            guest.to_ring = false;
+        }
+        for placed in self.dispatch.made_to(peer) {
+            let Some(guest) = self.guests.get_mut(&peer) else { return };
+            match guest.page.offers.fate(placed.at, placed.offer) {
+                // It may have looked before that one came.
+                Fate::Open => guest.to_ring = true,
+                fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
+            }
+        }
+    }
+
+    fn settle(&mut self, placed: Placed, fate: Fate) {
+        let Some(guest) = self.guests.get_mut(&placed.peer) else { return };
+        guest.page.offers.clear(placed.at);
+        if fate == Fate::Garbled {
+            // Its page is its own to spoil; the connection is not.
+            return self.dispatch.revoked(placed);
+        }
+        if let Some(Accepted { connection, listener }) = self.dispatch.claimed(placed) {
+            guest.claimed.push((connection, listener));
+        }
+    }
+
+    /// Sends what is claimed.
+    fn send(&mut self, now: Instant) {
+        let mut lost = Vec::new();
+        for guest in self.guests.values_mut() {
+            while !guest.claimed.is_empty() {
+                let some = guest.claimed.len().min(passing::MOST);
+                match ToWorker::send_connections(guest.socket.as_fd(), &guest.claimed[..some]) {
+                    // Closed here: the worker's end is the last one, so that its client sees the end.
+                    Ok(()) => drop(guest.claimed.drain(..some)),
+                    // It does not read; or too many descriptors are on their way (unix(7), ETOOMANYREFS).
+                    Err(Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => {
+                        self.retry = Some(now + RETRY);
+                        break;
+                    }
+                    Err(_) => {
+                        guest.deaf = true;
+                        lost.append(&mut guest.claimed);
+                    }
+                }
+            }
+        }
+        if !lost.is_empty() {
+            self.give_back(lost);
+            self.offer(now);
+        }
+    }
+
+    fn give_back(&mut self, connections: Vec<(Held, u16)>) {
+        for (connection, listener) in connections {
+            self.dispatch.add(Accepted { connection, listener });
+        }
+    }
+
+    /// Tells workers of offers, once until they answer.
+    fn ring(&mut self) {
+        for guest in self.guests.values_mut().filter(|guest| guest.to_ring && !guest.rung && !guest.deaf) {
+            if ToWorker::ring(guest.socket.as_fd()).is_ok() {
+                guest.rung = true;
+                guest.to_ring = false;
+            }
+        }
+    }
+
+    /// Waits for connections only while they have somewhere to go.
+    fn mind_listeners(&mut self) {
+        let (room, refuses) = (self.has_cluster_room(), self.refuses());
+        for host in &mut self.hosts {
+            let has_room = room && self.dispatch.has_room(host.listener, &self.guests);
+            let wanted = !self.closed && self.pause.is_none() && (has_room || refuses);
+            let changed = match (wanted, host.inside) {
+                (true, false) => {
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(host.listener));
+                    self.set.add(host.socket.as_fd(), event)
+                }
+                (false, true) => self.set.delete(host.socket.as_fd()),
+                (true, true) | (false, false) => continue,
+            };
+            match changed {
+                Ok(()) => host.inside = wanted,
+                Err(err) => {
+                    exhaustion::warn(&err.into());
+                    self.pause = Some(Instant::now() + exhaustion::PAUSE);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Whom the primary offers a connection that it has accepted. Decides only; `handoff.rs` acts.
+//!
+//! An offer that is not claimed soon is taken back when somebody else has nothing to do: a worker whose loop is
+//! blocked, or that is stopped, keeps nobody waiting. Where all are busy it stays, and the primary accepts no more
+//! than they have places for: the rest waits in the kernel's queue.
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::conn::handoff::offer::{MOST, Offer};
+use crate::id::PeerId;
+use crate::scheduling::Scheduling;
+
+/// How long a worker may leave an offer unclaimed while another is idle.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
+
+/// A connection that was accepted, and for which listener.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Accepted<T> {
+    pub(crate) connection: T,
+    pub(crate) listener: u16,
+}
+
+/// An offer that was made.
+#[derive(Debug)]
+struct Made<T> {
+    offer: Offer,
+    accepted: Accepted<T>,
+    since: Instant,
+}
+
+/// A worker that takes offers.
+#[derive(Debug)]
+struct Taker<T> {
+    peer: PeerId,
+    /// By their places in its page.
+    places: [Option<Made<T>>; MOST],
+    /// Offers that it has not claimed.
+    open: usize,
+    standing: Standing,
+    /// When it was offered something last, for each listener: numbers that grow.
+    turns: Vec<u64>,
+}
+
+/// Whether a worker is offered connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has not asked yet.
+    New,
+    /// It claims what it is offered.
+    Good,
+    /// It has left an offer unclaimed: nothing until it says that it is there again.
+    Silent,
+    /// It drains.
+    Retired,
+}
+
+/// An offer to write into a worker's page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) peer: PeerId,
+    pub(crate) at: usize,
+    pub(crate) offer: Offer,
+}
+
+/// What the workers say of themselves, for [`Scheduling::LeastConnections`] and limits.
+pub(crate) trait Loads {
+    /// Connections that the worker has open or has claimed.
+    fn open(&self, peer: PeerId) -> u64;
+    /// Whether it takes no more for now.
+    fn is_full(&self, peer: PeerId) -> bool;
+}
+
+/// Who is offered what.
+#[derive(Debug)]
+pub(crate) struct Dispatch<T> {
+    /// By the listener's number; `None` where workers help themselves.
+    schedulings: Vec<Option<Scheduling>>,
+    takers: Vec<Taker<T>>,
+    /// Accepted, and nobody to offer them to: taken back from workers that are gone.
+    homeless: VecDeque<Accepted<T>>,
+    /// Grows with each offer.
+    number: u64,
+    /// When to look for offers that nobody claims.
+    look_at: Option<Instant>,
+}
+
+impl<T> Dispatch<T> {
+    /// For listeners that are scheduled like this.
+    pub(crate) fn new(schedulings: Vec<Option<Scheduling>>) -> Self {
+        Self { schedulings, takers: Vec::new(), homeless: VecDeque::new(), number: 0, look_at: None }
+    }
+
+    /// A worker is there; it is offered nothing until it says so.
+    pub(crate) fn join(&mut self, peer: PeerId) {
+        let turns = vec![0; self.schedulings.len()];
+        let places = std::array::from_fn(|_| None);
+        self.takers.push(Taker { peer, places, open: 0, standing: Standing::New, turns });
+    }
+
+    /// The worker says that it waits for connections.
+    pub(crate) fn is_here(&mut self, peer: PeerId) {
+        if let Some(taker) = self.taker(peer)
+            && taker.standing != Standing::Retired
+        {
+            taker.standing = Standing::Good;
+        }
+    }
+
+    /// The worker drains: it is offered nothing more. What it has not claimed is to be [`revoked`](Self::revoked).
+    pub(crate) fn retire(&mut self, peer: PeerId) -> Vec<Placed> {
+        let Some(taker) = self.taker(peer) else { return Vec::new() };
+        taker.standing = Standing::Retired;
+        taker.made().collect()
+    }
+
+    /// The worker is gone, and whatever it had not been sent is somebody else's.
+    pub(crate) fn leave(&mut self, peer: PeerId) {
+        let Some(at) = self.takers.iter().position(|taker| taker.peer == peer) else { return };
+        let taker = self.takers.remove(at);
+        self.homeless.extend(taker.places.into_iter().flatten().map(|made| made.accepted));
+    }
+
+    /// A connection was accepted, or given back: it is placed as soon as there is room.
+    pub(crate) fn add(&mut self, accepted: Accepted<T>) {
+        self.homeless.push_back(accepted);
+    }
+
+    /// Offers the next connection that has nobody, if there is somebody for it.
+    pub(crate) fn place(&mut self, now: Instant, loads: &impl Loads) -> Option<Placed> {
+        let mut skipped = 0;
+        while let Some(accepted) = self.homeless.get(skipped) {
+            let listener = accepted.listener;
+            let Some(chosen) = self.choose(listener, loads) else {
+                skipped += 1;
+                continue;
+            };
+            let accepted = self.homeless.remove(skipped)?;
+            self.number += 1;
+            let offer = Offer::new(self.number, listener);
+            self.look_at.get_or_insert(now + PATIENCE);
+            let (number, taker) = (self.number, &mut self.takers[chosen]);
+            let at = taker.places.iter().position(Option::is_none)?;
+            taker.places[at] = Some(Made { offer, accepted, since: now });
+            taker.open += 1;
+            taker.turns[usize::from(listener)] = number;
+            return Some(Placed { peer: taker.peer, at, offer });
+        }
+        None
+    }
+
+    /// Whether there are connections that nobody was found for.
+    pub(crate) fn has_homeless(&self) -> bool {
+        !self.homeless.is_empty()
+    }
+
+    /// Those: they are the caller's.
+    pub(crate) fn take_homeless(&mut self) -> VecDeque<Accepted<T>> {
+        std::mem::take(&mut self.homeless)
+    }
+
+    /// Whether a further connection of this listener could be placed: whether to accept one.
+    pub(crate) fn has_room(&self, listener: u16, loads: &impl Loads) -> bool {
+        self.homeless.is_empty() && self.choose(listener, loads).is_some()
+    }
+
+    /// Offers of a worker that it has not been sent.
+    pub(crate) fn made_to(&self, peer: PeerId) -> Vec<Placed> {
+        let taker = self.takers.iter().find(|taker| taker.peer == peer);
+        taker.map(|taker| taker.made().collect()).unwrap_or_default()
+    }
+
+    /// The worker has claimed an offer: here is the connection to send.
+    pub(crate) fn claimed(&mut self, placed: Placed) -> Option<Accepted<T>> {
+        self.is_here(placed.peer);
+        self.take(placed)
+    }
+
+    /// An offer was taken back before the worker has claimed it.
+    pub(crate) fn revoked(&mut self, placed: Placed) {
+        if let Some(accepted) = self.take(placed) {
+            // It has waited the longest.
+            self.homeless.push_front(accepted);
+        }
+    }
+
+    /// When [`overdue`](Self::overdue) wants to be asked.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// Offers to take back: nobody has claimed them for long, and others have nothing to do. Who is slow is
+    /// offered nothing until it says that it is there.
+    pub(crate) fn overdue(&mut self, now: Instant, loads: &impl Loads) -> Vec<Placed> {
+        if self.look_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let mut overdue = Vec::new();
+        let idle: Vec<PeerId> =
+            self.takers.iter().filter(|taker| taker.is_idle(loads)).map(|taker| taker.peer).collect();
+        let mut next: Option<Instant> = None;
+        for taker in &mut self.takers {
+            let mut late = taker.places.iter().flatten().map(|made| made.since + PATIENCE);
+            let Some(first) = late.by_ref().min() else { continue };
+            let others_idle = idle.iter().any(|peer| *peer != taker.peer);
+            // Who has its fill will not claim them, and others may have room before it does. Where nobody has they are
+            // kept here: there is nothing to look at again and again then.
+            if first <= now && (others_idle || loads.is_full(taker.peer)) {
+                taker.standing =
+                    if taker.standing == Standing::Retired { Standing::Retired } else { Standing::Silent };
+                overdue.extend(taker.made());
+            }
+            // Where all are busy it is looked at again soon: one of them may become idle.
+            let again = if first <= now { now + PATIENCE } else { first };
+            next = Some(next.map_or(again, |next| next.min(again)));
+        }
+        self.look_at = next;
+        overdue
+    }
+
+    /// Who gets a connection of this listener.
+    fn choose(&self, listener: u16, loads: &impl Loads) -> Option<usize> {
+        let scheduling = self.schedulings.get(usize::from(listener)).copied().flatten()?;
+        let takers = self.takers.iter().enumerate();
+        let eligible = takers.filter(|(_, taker)| {
+            taker.standing == Standing::Good
+                && taker.places.iter().any(Option::is_none)
+                && !loads.is_full(taker.peer)
+        });
+        let turn = |taker: &Taker<T>| taker.turns[usize::from(listener)];
+        let chosen = match scheduling {
+            Scheduling::Shared | Scheduling::RoundRobin => eligible.min_by_key(|(_, taker)| turn(taker)),
+            Scheduling::LeastConnections => {
+                eligible.min_by_key(|(_, taker)| (loads.open(taker.peer) + taker.open as u64, turn(taker)))
+            }
+        };
+        chosen.map(|(at, _)| at)
+    }
+
+    fn take(&mut self, Placed { peer, at, offer }: Placed) -> Option<Accepted<T>> {
+        let taker = self.taker(peer)?;
+        let made = taker.places[at].take_if(|made| made.offer == offer)?;
+        taker.open -= 1;
+        Some(made.accepted)
+    }
+
+    fn taker(&mut self, peer: PeerId) -> Option<&mut Taker<T>> {
+        self.takers.iter_mut().find(|taker| taker.peer == peer)
+    }
+}
+
+impl<T> Taker<T> {
+    fn made(&self) -> impl Iterator<Item = Placed> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(at, made)| {
+            made.as_ref().map(|made| Placed { peer: self.peer, at, offer: made.offer })
+        })
+    }
+
+    fn is_idle(&self, loads: &impl Loads) -> bool {
+        self.open == 0 && self.standing == Standing::Good && !loads.is_full(self.peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::id::WorkerId;
+
+    /// Open connections of the workers; whoever is not in here is full.
+    type Opened = BTreeMap<PeerId, u64>;
+
+    impl Loads for Opened {
+        fn open(&self, peer: PeerId) -> u64 {
+            self.get(&peer).copied().unwrap_or(0)
+        }
+
+        fn is_full(&self, peer: PeerId) -> bool {
+            !self.contains_key(&peer)
+        }
+    }
+
+    fn worker(number: u64) -> PeerId {
+        PeerId::Worker(WorkerId(number))
+    }
+
+    /// With workers 1 to `count`, who are there.
+    fn among(count: u64, scheduling: Scheduling) -> (Dispatch<u32>, Opened, Instant) {
+        let mut dispatch = Dispatch::new(vec![Some(scheduling)]);
+        for number in 1..=count {
+            dispatch.join(worker(number));
+            dispatch.is_here(worker(number));
+        }
+        (dispatch, (1..=count).map(|number| (worker(number), 0)).collect(), Instant::now())
+    }
+
+    fn add(dispatch: &mut Dispatch<u32>, connections: impl IntoIterator<Item = u32>) {
+        connections.into_iter().for_each(|connection| dispatch.add(Accepted { connection, listener: 0 }));
+    }
+
+    /// Places all that can be placed; answers with to whom.
+    fn place(dispatch: &mut Dispatch<u32>, now: Instant, loads: &Opened) -> Vec<Placed> {
+        std::iter::from_fn(|| dispatch.place(now, loads)).collect()
+    }
+
+    fn peers(placed: &[Placed]) -> Vec<PeerId> {
+        placed.iter().map(|placed| placed.peer).collect()
+    }
+
+    #[test]
+    fn round_robin_goes_round() {
+        let (mut dispatch, loads, now) = among(3, Scheduling::RoundRobin);
+        add(&mut dispatch, 0..7);
+        let wanted: Vec<PeerId> = [1, 2, 3, 1, 2, 3, 1].map(worker).into();
+        assert_eq!(peers(&place(&mut dispatch, now, &loads)), wanted);
+    }
+
+    #[test]
+    fn the_fewest_are_those_open_and_those_offered() {
+        let (mut dispatch, mut loads, now) = among(3, Scheduling::LeastConnections);
+        loads.insert(worker(1), 2);
+        loads.insert(worker(2), 1);
+        add(&mut dispatch, 0..5);
+        // Among equals whoever was offered something the longest ago.
+        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [3, 2, 3, 1, 2].map(worker));
+    }
+
+    #[test]
+    fn no_more_is_placed_than_there_are_places() {
+        let (mut dispatch, loads, now) = among(2, Scheduling::RoundRobin);
+        add(&mut dispatch, 0..100);
+        assert_eq!(place(&mut dispatch, now, &loads).len(), 2 * MOST);
+        assert!(!dispatch.has_room(0, &loads), "nothing more is to be accepted");
+        let claimed = dispatch.made_to(worker(1))[5];
+        assert_eq!(dispatch.claimed(claimed).unwrap().connection, 10);
+        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [worker(1)]);
+    }
+
+    #[test]
+    fn nobody_is_offered_anything_who_is_new_full_or_retired() {
+        let (mut dispatch, mut loads, now) = among(3, Scheduling::RoundRobin);
+        dispatch.join(worker(4));
+        loads.insert(worker(4), 0);
+        loads.remove(&worker(1));
+        dispatch.retire(worker(2));
+        dispatch.is_here(worker(2));
+        add(&mut dispatch, 0..3);
+        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [worker(3); 3]);
+    }
+
+    #[test]
+    fn what_nobody_claims_goes_to_whoever_is_idle_and_only_then() {
+        let (mut dispatch, loads, now) = among(2, Scheduling::RoundRobin);
+        add(&mut dispatch, 0..2);
+        let placed = place(&mut dispatch, now, &loads);
+        let late = now + PATIENCE;
+        assert!(dispatch.overdue(late - PATIENCE / 2, &loads).is_empty(), "it is early");
+        assert!(dispatch.overdue(late, &loads).is_empty(), "both are busy");
+        dispatch.claimed(placed[1]).unwrap();
+        let again = dispatch.look_at().unwrap();
+        assert!(again <= late + PATIENCE, "it is looked at again soon");
+        assert_eq!(dispatch.overdue(again, &loads), [placed[0]]);
+        dispatch.revoked(placed[0]);
+        assert_eq!(peers(&place(&mut dispatch, again, &loads)), [worker(2)]);
+        // It is silent: nothing until it says that it is there.
+        add(&mut dispatch, [9]);
+        assert_eq!(peers(&place(&mut dispatch, again, &loads)), [worker(2)]);
+        dispatch.is_here(worker(1));
+        add(&mut dispatch, [9]);
+        assert_eq!(peers(&place(&mut dispatch, again, &loads)), [worker(1)]);
+    }
+
+    #[test]
+    fn what_a_worker_that_is_gone_had_is_offered_to_others() {
+        let (mut dispatch, loads, now) = among(2, Scheduling::RoundRobin);
+        add(&mut dispatch, 0..4);
+        let placed = place(&mut dispatch, now, &loads);
+        dispatch.leave(worker(1));
+        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [worker(2); 2]);
+        assert!(dispatch.claimed(placed[0]).is_none(), "its claim is worth nothing now");
+    }
+
+    #[test]
+    fn with_nobody_there_it_is_kept_for_who_comes() {
+        let (mut dispatch, mut loads, now) = among(1, Scheduling::RoundRobin);
+        add(&mut dispatch, 0..3);
+        place(&mut dispatch, now, &loads);
+        dispatch.leave(worker(1));
+        assert!(place(&mut dispatch, now, &loads).is_empty());
+        dispatch.join(worker(2));
+        dispatch.is_here(worker(2));
+        loads.insert(worker(2), 0);
+        assert_eq!(place(&mut dispatch, now, &loads).len(), 3);
+    }
+}

@@ -1,0 +1,204 @@
+//! Claim before descriptor: how a connection that the primary has accepted changes hands.
+//!
+//! The primary writes an offer into the worker's page; the worker claims it by compare-and-swap; only then is the
+//! descriptor sent. An offer that nobody has claimed is taken back by compare-and-swap as well, so that exactly one of
+//! both has it. A descriptor that had been sent early to a worker that is stopped could not be closed by anybody: its
+//! client would never see the end.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The most offers that wait for one worker.
+pub(crate) const MOST: usize = 32;
+
+/// The lowest bit says that it is claimed, the next fifteen which listener; the rest is the offer's number.
+const CLAIMED: u64 = 1;
+const LISTENER: u64 = 0xfffe;
+
+/// An offer: of a connection that came to this listener. Numbers are never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Offer(u64);
+
+/// The offers to one worker, in its page.
+#[repr(C)]
+pub(crate) struct Offers {
+    words: [AtomicU64; MOST],
+}
+
+/// What has become of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It waits.
+    Open,
+    /// The worker wants its descriptor.
+    Claimed,
+    /// The worker has written what is no answer.
+    Garbled,
+}
+
+impl Offer {
+    /// The `number`th, from 1 on.
+    pub(crate) fn new(number: u64, listener: u16) -> Self {
+        Self(number << 16 | u64::from(listener) << 1 & LISTENER)
+    }
+
+    fn listener(word: u64) -> u16 {
+        ((word & LISTENER) >> 1) as u16
+    }
+}
+
+impl Offers {
+    /// The primary offers. The place must be free.
+    pub(crate) fn put(&self, at: usize, offer: Offer) {
+        // BEFORE the worker is rung; what else it must know is in the word itself.
+        self.words[at].store(offer.0, Ordering::Release);
+    }
+
+    /// The primary asks what has become of its offer.
+    pub(crate) fn fate(&self, at: usize, offer: Offer) -> Fate {
+        match self.words[at].load(Ordering::Acquire) {
+            word if word == offer.0 => Fate::Open,
+            word if word == offer.0 | CLAIMED => Fate::Claimed,
+            _ => Fate::Garbled,
+        }
+    }
+
+    /// The primary takes its offer back. `Open` says that it has: the worker will not claim it any more.
+    pub(crate) fn revoke(&self, at: usize, offer: Offer) -> Fate {
+        match self.words[at].compare_exchange(offer.0, 0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Fate::Open,
+            Err(word) if word == offer.0 | CLAIMED => Fate::Claimed,
+            Err(_) => Fate::Garbled,
+        }
+    }
+
+    /// The place is free again.
+    pub(crate) fn clear(&self, at: usize) {
+        self.words[at].store(0, Ordering::Release);
+    }
+
+    /// The worker claims up to `most` offers of this listener, the oldest first; answers with how many it got.
+    pub(crate) fn claim(&self, listener: u16, most: usize) -> usize {
+        let mut open: [(u64, usize); MOST] =
+            std::array::from_fn(|at| (self.words[at].load(Ordering::Acquire), at));
+        // By the offers' numbers: a place is used again while an older offer waits in another.
+        open.sort_unstable();
+        let wanted = open
+            .into_iter()
+            .filter(|(word, _)| *word != 0 && word & CLAIMED == 0 && Offer::listener(*word) == listener);
+        let claim = |(word, at): &(u64, usize)| {
+            let place = &self.words[*at];
+            place.compare_exchange(*word, word | CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        wanted.filter(claim).take(most).count()
+    }
+
+    /// Whether an offer of this listener waits for the worker.
+    pub(crate) fn waits(&self, listener: u16) -> bool {
+        let open = |word: u64| word != 0 && word & CLAIMED == 0 && Offer::listener(word) == listener;
+        self.words.iter().any(|place| open(place.load(Ordering::Acquire)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+
+    fn offers() -> Offers {
+        Offers { words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    #[test]
+    fn an_offer_is_claimed_once_and_only_by_its_listener() {
+        let offers = offers();
+        let offer = Offer::new(1, 7);
+        offers.put(3, offer);
+        assert!(offers.waits(7) && !offers.waits(6));
+        assert_eq!(offers.claim(6, 9), 0);
+        assert_eq!(offers.fate(3, offer), Fate::Open);
+        assert_eq!(offers.claim(7, 9), 1);
+        assert_eq!(offers.claim(7, 9), 0);
+        assert_eq!(offers.fate(3, offer), Fate::Claimed);
+        assert_eq!(offers.revoke(3, offer), Fate::Claimed);
+    }
+
+    #[test]
+    fn what_is_taken_back_cannot_be_claimed() {
+        let offers = offers();
+        let offer = Offer::new(1, 0);
+        offers.put(0, offer);
+        assert_eq!(offers.revoke(0, offer), Fate::Open);
+        assert_eq!(offers.claim(0, 9), 0);
+        // The next one in that place is another.
+        let next = Offer::new(2, 0);
+        offers.put(0, next);
+        assert_eq!(offers.fate(0, offer), Fate::Garbled);
+        assert_eq!(offers.fate(0, next), Fate::Open);
+    }
+
+    #[test]
+    fn no_more_are_claimed_than_were_asked_for() {
+        let offers = offers();
+        (0..10).for_each(|at| offers.put(at, Offer::new(at as u64 + 1, 0)));
+        assert_eq!(offers.claim(0, 4), 4);
+        assert_eq!(offers.claim(0, 100), 6);
+    }
+
+    #[test]
+    fn whoever_has_waited_longest_is_claimed_first() {
+        let offers = offers();
+        let (old, new) = (Offer::new(1, 0), Offer::new(2, 0));
+        offers.put(7, old);
+        offers.put(3, new);
+        assert_eq!(offers.claim(0, 1), 1);
+        assert_eq!((offers.fate(7, old), offers.fate(3, new)), (Fate::Claimed, Fate::Open));
+    }
+
+    #[test]
+    fn the_largest_listener_and_a_large_number_stay_apart() {
+        let offers = offers();
+        let offer = Offer::new((1 << 48) - 1, 0x7fff);
+        offers.put(0, offer);
+        assert!(offers.waits(0x7fff));
+        assert_eq!(offers.claim(0x7fff, 1), 1);
+        assert_eq!(offers.fate(0, offer), Fate::Claimed);
+    }
+
+    #[test]
+    fn exactly_one_side_has_it_however_both_are_interleaved() {
+        const ROUNDS: u64 = 20_000;
+        let offers = Arc::new(offers());
+        let done = Arc::new(AtomicBool::new(false));
+        let worker = {
+            let (offers, done) = (offers.clone(), done.clone());
+            thread::spawn(move || {
+                let mut claimed = 0;
+                while !done.load(Ordering::Acquire) {
+                    claimed += offers.claim(0, 1) as u64;
+                }
+                claimed + offers.claim(0, MOST) as u64
+            })
+        };
+        let (mut revoked, mut sent) = (0, 0);
+        for round in 0..ROUNDS {
+            let (at, offer) = (round as usize % MOST, Offer::new(round + 1, 0));
+            offers.put(at, offer);
+            if fastrand::bool() {
+                thread::yield_now();
+            }
+            match offers.revoke(at, offer) {
+                Fate::Open => revoked += 1,
+                Fate::Claimed => {
+                    sent += 1;
+                    offers.clear(at);
+                }
+                Fate::Garbled => panic!("the worker writes nothing else"),
+            }
+        }
+        done.store(true, Ordering::Release);
+        assert_eq!(worker.join().unwrap(), sent, "each claim is one descriptor");
+        assert_eq!(revoked + sent, ROUNDS);
+    }
+}

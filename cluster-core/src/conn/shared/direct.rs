@@ -1,0 +1,126 @@
+//! The way past the doorbell: while connections come fast, the runtime itself waits for them.
+//!
+//! The listener is in the runtime's own epoll set then (`sys/reactor.rs`), exclusively as well: idle workers take turns,
+//! because each goes to the tail when it has taken one, and a busy loop takes nothing. What the doorbell would do for
+//! those whom a blocked loop was woken for, the pace does: all who wait look again when it slows down.
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Instant;
+
+use tokio::time::Sleep;
+
+use crate::conn::pace::Pace;
+use crate::conn::socket::ListeningSocket;
+use crate::sys::reactor::Reactor;
+
+/// Whether the runtime waits itself, and how.
+pub(crate) struct Direct {
+    pace: Pace,
+    reactor: Found,
+    /// Fires when the pace is to be looked at.
+    calm: Option<Pin<Box<Sleep>>>,
+    /// A connection was taken since it went to the tail.
+    has_taken: bool,
+}
+
+enum Found {
+    NotSought,
+    There(Reactor<Arc<ListeningSocket>>),
+    /// This runtime cannot: the doorbell does it all.
+    Nowhere,
+}
+
+/// What an acceptor that would wait finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// Somebody is, or was, in the queue.
+    Rung,
+    /// It will be woken.
+    Wait,
+    /// Connections come slowly: wait at the door.
+    Door,
+}
+
+impl Direct {
+    pub(crate) fn new() -> Self {
+        Self { pace: Pace::of_worker(), reactor: Found::NotSought, calm: None, has_taken: false }
+    }
+
+    /// Whether connections come fast.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.pace.is_fast()
+    }
+
+    /// A connection was taken.
+    pub(crate) fn took(&mut self) {
+        self.has_taken = true;
+        if !matches!(self.reactor, Found::Nowhere) {
+            self.pace.took(Instant::now());
+        }
+    }
+
+    /// Waits while connections come fast. Where the cluster is saturated there are no turns to take: it keeps its place.
+    pub(crate) fn wait(
+        &mut self,
+        listeners: &[Arc<ListeningSocket>],
+        saturated: bool,
+        cx: &mut Context<'_>,
+    ) -> Passage {
+        if !self.pace.is_fast() {
+            return Passage::Door;
+        }
+        let queued = self.queue_up(listeners, saturated);
+        let Found::There(reactor) = &self.reactor else { return Passage::Door };
+        if queued.is_err() {
+            self.step_out();
+            return Passage::Door;
+        }
+        if reactor.poll_ready(cx).is_ready() {
+            return Passage::Rung;
+        }
+        let calm = self.calm.get_or_insert_with(|| {
+            Box::pin(tokio::time::sleep_until(self.pace.calm_at(Instant::now()).into()))
+        });
+        while calm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if !self.pace.look(now) {
+                self.step_out();
+                return Passage::Door;
+            }
+            calm.as_mut().reset(self.pace.calm_at(now).into());
+        }
+        Passage::Wait
+    }
+
+    /// Waits at the tail of those who wait.
+    fn queue_up(&mut self, listeners: &[Arc<ListeningSocket>], saturated: bool) -> io::Result<()> {
+        if matches!(self.reactor, Found::NotSought) {
+            self.reactor = Reactor::find().map_or(Found::Nowhere, Found::There);
+        }
+        let Found::There(reactor) = &mut self.reactor else { return Ok(()) };
+        if reactor.is_clear() || (self.has_taken && !saturated) {
+            reactor.clear();
+            for listener in listeners {
+                reactor.add(listener.clone())?;
+            }
+        }
+        self.has_taken = false;
+        Ok(())
+    }
+
+    /// Waits no more; says whether it did.
+    pub(crate) fn step_out(&mut self) -> bool {
+        self.pace.slow_down();
+        self.calm = None;
+        match &mut self.reactor {
+            Found::There(reactor) => {
+                let waited = !reactor.is_clear();
+                reactor.clear();
+                waited
+            }
+            Found::NotSought | Found::Nowhere => false,
+        }
+    }
+}

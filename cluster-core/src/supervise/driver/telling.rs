@@ -1,0 +1,87 @@
+//! Telling what has happened: the log, the director, whoever runs the program under test.
+use crate::event::{Event, Next};
+use crate::id::Seat;
+use crate::ipc::control::ToDirector;
+use crate::ipc::counters::Told;
+use crate::ipc::picture;
+use crate::supervise::driver::Driver;
+use crate::supervise::peer::Peer;
+
+impl Driver {
+    pub(super) fn tell(&mut self, event: Event) {
+        let event = match event {
+            Event::Stopping { asked, .. } => {
+                // The pages are the workers': what they say is shown, and not trusted to add up.
+                let open = self.peers.values().map(Peer::connections_open);
+                Event::Stopping { connections: open.fold(0, u64::saturating_add), asked }
+            }
+            event => event,
+        };
+        if let Event::WorkerReady { .. } = event
+            && !std::mem::replace(&mut self.listening, true)
+            && !self.places.is_empty()
+        {
+            self.tell(Event::Listening { at: self.places.clone() });
+        }
+        self.announcer.tell(&event);
+        self.close_seat(&event);
+        self.pass_on(&event);
+        let start_up = match event {
+            // The first workers have one line together.
+            Event::WorkerReady { .. } | Event::DirectorReady { .. } | Event::ForkServerReady { .. } => {
+                !self.all_ready
+            }
+            Event::AllReady { .. } => {
+                self.all_ready = true;
+                false
+            }
+            _ => false,
+        };
+        if !self.quiet && !start_up {
+            event.log();
+        }
+    }
+
+    /// Where nobody comes after a process, nobody waits for its successor.
+    pub(super) fn close_seat(&self, event: &Event) {
+        let (seat, next) = match event {
+            Event::WorkerExited(exit) => (Seat::Slot(exit.slot), exit.next),
+            Event::DirectorExited { next, .. } => (Seat::Director, *next),
+            _ => return,
+        };
+        match next {
+            Next::NotReplaced | Next::GiveUp => self.exchange.vacate(seat),
+            Next::RestartIn(_) | Next::AlreadyReplaced => {}
+        }
+    }
+
+    /// Tells the director what has happened. One that takes nothing for long is told of the gap, and how things
+    /// stand after it.
+    pub(super) fn pass_on(&mut self, event: &Event) {
+        if !self.has_director {
+            return;
+        }
+        if self.untold_events > 0 {
+            let gap = Event::EventsLost { count: self.untold_events };
+            if !self.exchange.tell_director(&ToDirector::Event(gap)) {
+                self.untold_events += 1;
+                return;
+            }
+            self.untold_events = 0;
+            self.tell_picture();
+        }
+        self.untold_events += u64::from(!self.exchange.tell_director(&ToDirector::Event(event.clone())));
+    }
+
+    /// Tells the director how things stand.
+    pub(super) fn tell_picture(&mut self) {
+        self.told = Told::default();
+        // BEFORE the picture: with that the director's program begins, and sees where the cluster listens.
+        self.tell_listeners();
+        for word in picture::words(self.pool.status()) {
+            self.exchange.tell_director(&word);
+        }
+        // AFTER it: counts of workers that it does not know are passed over.
+        self.tell_counters();
+    }
+}

@@ -1,0 +1,104 @@
+//! A web application: `web axum|actix fork|await PLACE [also=PLACE]`. A place is one of TCP, `unix:PATH`, `fd:NAME` or
+//! `fd:NAME=ADDR`. It says who asks, and how the worker is called; `/slow` takes half a second for that.
+use std::env;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, web};
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use cluster_axum::{PeerAddr, Serve};
+
+const SLOW: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().collect();
+    let [_, framework, method, place, more @ ..] = &arguments[..] else {
+        eprintln!("usage: web axum|actix fork|await PLACE [also=PLACE]");
+        return ExitCode::from(2);
+    };
+    let also = more.first().and_then(|more| more.strip_prefix("also="));
+    let ended = match framework.as_str() {
+        "axum" => serve(place, also, method).map_err(std::io::Error::from),
+        _ => serve_actix(place, method),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A place of a service manager: the name, and the address else.
+fn passed(place: &str) -> Option<(&str, Option<&str>)> {
+    let passed = place.strip_prefix("fd:")?;
+    Some(passed.split_once('=').map_or((passed, None), |(name, addr)| (name, Some(addr))))
+}
+
+fn app(name: &'static str) -> Router {
+    let who = move |ConnectInfo(peer): ConnectInfo<PeerAddr>| async move {
+        format!("{name}: {peer} asks worker {}", cluster_axum::worker().slot())
+    };
+    let slow = move || async move {
+        tokio::time::sleep(SLOW).await;
+        format!("{name}: late")
+    };
+    Router::new().route("/", get(who)).route("/slow", get(slow))
+}
+
+fn serve(place: &str, also: Option<&str>, method: &str) -> Result<(), cluster_axum::Error> {
+    let serve = cluster_axum::serve(app("app").into_make_service_with_connect_info::<PeerAddr>()).workers(2);
+    let serve = match (place.strip_prefix("unix:"), passed(place)) {
+        (Some(path), _) => serve.bind_uds(path),
+        (None, Some((name, None))) => serve.inherit(name),
+        (None, Some((name, Some(addr)))) => serve.inherit_or_bind(name, addr),
+        (None, None) => serve.bind(place),
+    };
+    run(also.into_iter().fold(serve, and_also), method)
+}
+
+fn and_also(serve: Serve, place: &str) -> Serve {
+    let admin = app("admin").into_make_service_with_connect_info::<PeerAddr>();
+    match place.strip_prefix("unix:") {
+        Some(path) => serve.also_uds(admin, path),
+        None => serve.also(admin, place),
+    }
+}
+
+fn run(serve: Serve, method: &str) -> Result<(), cluster_axum::Error> {
+    if method == "fork" {
+        return serve.run();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(serve.into_future())
+}
+
+fn serve_actix(place: &str, method: &str) -> std::io::Result<()> {
+    let server = || {
+        let server = cluster_actix::HttpServer::new(|| {
+            let who = async |request: HttpRequest| {
+                let peer = request.peer_addr().map_or("unix".to_owned(), |addr| addr.to_string());
+                format!("app: {peer} asks worker {}", cluster_actix::worker().slot())
+            };
+            let slow = async || {
+                tokio::time::sleep(SLOW).await;
+                "app: late"
+            };
+            actix_web::App::new().route("/", web::get().to(who)).route("/slow", web::get().to(slow))
+        });
+        let server = server.workers(2);
+        match (place.strip_prefix("unix:"), passed(place)) {
+            (Some(path), _) => server.bind_uds(path),
+            (None, Some((name, None))) => server.inherit(name),
+            (None, Some((name, Some(addr)))) => server.inherit_or_bind(name, addr),
+            (None, None) => server.bind(place),
+        }
+    };
+    if method == "fork" {
+        return server()?.run().join();
+    }
+    actix_web::rt::System::new().block_on(async { server()?.run().await })
+}

@@ -1,0 +1,103 @@
+//! What a cluster counts, as its primary's side sees it: `subject` with the knobs `director` and `status-at=`.
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+
+use cluster_core::testing::Process;
+
+use crate::{eventually, subject};
+
+/// A cluster whose counters are asked for.
+#[derive(Debug)]
+pub struct Counted {
+    /// The cluster.
+    pub app: Process,
+    addr: SocketAddr,
+}
+
+/// What a worker has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// The worker's number.
+    pub worker: u64,
+    /// As in `ConnectionCounts`.
+    pub open: u64,
+    /// As there.
+    pub total: u64,
+    /// As there.
+    pub offered: u64,
+    /// As there.
+    pub claimed: u64,
+    /// As there.
+    pub revoked: u64,
+    /// As there.
+    pub rings: u64,
+}
+
+/// How a listener stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// As in `ListenerStatus`.
+    pub address: String,
+    /// As there.
+    pub scheduling: String,
+    /// As there.
+    pub queued: Option<u32>,
+    /// As there.
+    pub backlog: Option<u32>,
+    /// As there.
+    pub refused: u64,
+}
+
+impl Counted {
+    /// Starts `subject METHOD 127.0.0.1:0 KNOB..`.
+    pub fn start(program: &str, method: &str, knobs: &[&str]) -> Self {
+        Self::launch(subject(program, method, knobs))
+    }
+
+    /// Starts a command for `subject`.
+    pub fn launch(mut command: Command) -> Self {
+        // A free port of the kernel's choice, asked for beforehand: a director that is restarted has the same.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let addr = free.local_addr().expect("it is bound");
+        command.args(["director", &format!("status-at={addr}")]);
+        drop(free);
+        Self { app: Process::start(command).expect("it starts"), addr }
+    }
+
+    /// All counters, as the primary's side knows them now.
+    pub fn counters(&self) -> (Vec<Counts>, Vec<Listener>) {
+        let mut text = String::new();
+        eventually("the primary's side answers", || {
+            text.clear();
+            let asked = TcpStream::connect(self.addr).and_then(|mut stream| stream.read_to_string(&mut text));
+            asked.is_ok() && !text.is_empty()
+        });
+        let mut all = (Vec::new(), Vec::new());
+        for line in text.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["worker", ref numbers @ ..] => all.0.push(counts(numbers)),
+                ["listener", address, scheduling, queued, backlog, refused] => all.1.push(Listener {
+                    address: address.to_owned(),
+                    scheduling: scheduling.to_owned(),
+                    queued: queued.parse().ok(),
+                    backlog: backlog.parse().ok(),
+                    refused: refused.parse().expect("a number"),
+                }),
+                _ => panic!("{line:?}"),
+            }
+        }
+        all
+    }
+
+    /// What all workers have counted, together.
+    pub fn sum(&self, of: impl Fn(&Counts) -> u64) -> u64 {
+        self.counters().0.iter().map(of).sum()
+    }
+}
+
+fn counts(numbers: &[&str]) -> Counts {
+    let numbers: Vec<u64> = numbers.iter().map(|number| number.parse().expect("a number")).collect();
+    let [worker, open, total, offered, claimed, revoked, rings] = numbers[..] else { panic!("{numbers:?}") };
+    Counts { worker, open, total, offered, claimed, revoked, rings }
+}

@@ -1,0 +1,148 @@
+//! Which worker gets a connection, by each scheduling.
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use cluster_tests::{METHODS, Process, WorkerProcess, begin, eventually, fails, listen, say, subject, who};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
+const SCHEDULINGS: [&str; 3] = ["shared", "round-robin", "least"];
+
+fn start(method: &str, scheduling: &str, knobs: &[&str]) -> Process {
+    let scheduling = format!("scheduling={scheduling}");
+    let knobs: Vec<&str> = knobs.iter().copied().chain([scheduling.as_str()]).collect();
+    Process::start(subject(SUBJECT, method, &knobs)).unwrap()
+}
+
+/// How often each slot answers so many connections, made one after the other.
+fn shares(addr: SocketAddr, connections: usize) -> BTreeMap<u16, usize> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..connections {
+        *shares.entry(who(addr).unwrap().slot).or_default() += 1;
+    }
+    shares
+}
+
+#[test]
+fn idle_workers_take_turns() {
+    for method in METHODS {
+        for scheduling in SCHEDULINGS {
+            let app = start(method, scheduling, &["workers=4"]);
+            let shares = shares(app.addr(), 200);
+            // Exactly 50 each where nothing else runs; here other tests do, and a worker that has no processor
+            // when it is its turn is not idle.
+            let fair = shares.len() == 4 && shares.values().all(|share| (35..=65).contains(share));
+            assert!(fair, "{method}, {scheduling}: {shares:?}");
+            app.stop().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_blocked_worker_keeps_nobody_waiting() {
+    const BLOCKED: Duration = Duration::from_secs(5);
+    for scheduling in SCHEDULINGS {
+        let app = start("fork", scheduling, &["workers=3"]);
+        let start = Instant::now();
+        let blocked = say(app.addr(), &format!("block {}", BLOCKED.as_millis())).unwrap();
+        // Far more than would wait for it if it had its share.
+        let shares = shares(app.addr(), 300);
+        assert!(start.elapsed() < BLOCKED, "{scheduling}: the others have answered {shares:?} meanwhile");
+        assert_eq!(listen(blocked).unwrap(), "unblocked");
+        // And then it has its turns again.
+        eventually("all three answer", || self::shares(app.addr(), 30).len() == 3);
+        app.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_stopped_worker_keeps_nobody_waiting() {
+    for scheduling in SCHEDULINGS {
+        let app = start("fork", scheduling, &["workers=3"]);
+        let stopped = app.workers()[0];
+        kill(Pid::from_raw(stopped.pid as i32), Signal::SIGSTOP).unwrap();
+        eventually("all its threads have stopped", || is_stopped(stopped.pid));
+        let shares = shares(app.addr(), 200);
+        assert_eq!(shares.len(), 2, "{scheduling}: {shares:?}");
+        kill(Pid::from_raw(stopped.pid as i32), Signal::SIGCONT).unwrap();
+        eventually("all three answer", || self::shares(app.addr(), 30).len() == 3);
+        app.stop().unwrap();
+    }
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
+        // The state comes behind the name, which may have anything in it.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
+#[test]
+fn the_worker_with_the_fewest_connections_gets_the_next() {
+    let app = start("fork", "least", &["workers=2"]);
+    // Each is held by a request that has begun; which worker has it, nobody says: all but those of one are let go.
+    let first = who(app.addr()).unwrap();
+    let held: Vec<TcpStream> = (0..4).map(|_| begin(&app, "until-end")).collect();
+    // Two each: the successor of one has none, and gets all that comes.
+    kill(Pid::from_raw(first.pid as i32), Signal::SIGKILL).unwrap();
+    let replaced =
+        |workers: &[WorkerProcess]| workers.len() == 2 && workers.iter().all(|worker| worker.id != first.id);
+    app.wait_for_workers(replaced).unwrap();
+    let shares = shares(app.addr(), 50);
+    assert!(shares.get(&first.slot).is_some_and(|share| *share >= 45), "slot {}: {shares:?}", first.slot);
+    drop(held);
+    eventually("both answer", || self::shares(app.addr(), 20).len() == 2);
+    app.stop().unwrap();
+}
+
+#[test]
+fn a_stop_loses_nothing_that_was_offered() {
+    for scheduling in SCHEDULINGS {
+        let app = start("fork", scheduling, &["workers=2"]);
+        // All workers are busy: what comes now is offered or queued, and not taken.
+        let blocked: Vec<TcpStream> = (0..2).map(|_| say(app.addr(), "block 50").unwrap()).collect();
+        let clients: Vec<TcpStream> = (0..100).map(|_| say(app.addr(), "who").unwrap()).collect();
+        kill(Pid::from_raw(app.pid() as i32), Signal::SIGTERM).unwrap();
+        for client in blocked.into_iter().chain(clients) {
+            listen(client).unwrap_or_else(|err| panic!("{scheduling}: {err}"));
+        }
+        assert!(app.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn what_was_offered_to_a_worker_that_retires_goes_to_others() {
+    for scheduling in ["round-robin", "least"] {
+        let app = start("fork", scheduling, &["workers=3"]);
+        for _ in 0..20 {
+            let clients: Vec<TcpStream> = (0..20).map(|_| say(app.addr(), "who").unwrap()).collect();
+            let leaving = say(app.addr(), "retire").unwrap();
+            for client in clients.into_iter().chain([leaving]) {
+                listen(client).unwrap_or_else(|err| panic!("{scheduling}: {err}"));
+            }
+        }
+        app.stop().unwrap();
+    }
+}
+
+#[test]
+fn each_listener_has_a_rule_of_its_own() {
+    let app = start("fork", "shared", &["workers=2", "second-by=round-robin"]);
+    // The second listener is a copy of the first on a port of its own.
+    let addrs = app.addrs();
+    assert_eq!(addrs.len(), 2);
+    for addr in addrs {
+        assert_eq!(shares(addr, 40).len(), 2, "{addr}");
+    }
+    app.stop().unwrap();
+}
+
+#[test]
+fn invariant_8_a_rule_for_a_listener_that_there_is_not_is_named() {
+    for method in METHODS {
+        fails(subject(SUBJECT, method, &["rule-for=nobody"]), 1, &["no listener is named `nobody`"]);
+    }
+}
