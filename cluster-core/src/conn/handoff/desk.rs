@@ -89,6 +89,8 @@ struct Guest {
     to_ring: bool,
     /// Claimed, and not sent yet.
     claimed: Vec<(Held, u16)>,
+    /// It was told that nothing more comes.
+    dismissed: bool,
     /// Its socket has ended.
     deaf: bool,
 }
@@ -215,12 +217,12 @@ impl Desk {
             self.refuse_homeless();
             self.send(now);
             self.ring();
+            self.dismiss(now);
         }
     }
 
     fn timeout(&self) -> EpollTimeout {
-        let look_at = self.dispatch.look_at().filter(|_| !self.closed);
-        let until = [look_at, self.pause, self.retry].into_iter().flatten().min();
+        let until = [self.dispatch.look_at(), self.pause, self.retry].into_iter().flatten().min();
         until.map_or(EpollTimeout::NONE, |until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up: 0 would spin through the last millisecond.
@@ -271,7 +273,16 @@ impl Desk {
             crate::event::warn(&format!("{peer} gets no connections: cannot listen to it: {err}"));
         }
         let deaf = waited_for.is_err();
-        let guest = Guest { number, page, socket, rung: false, to_ring: false, claimed: Vec::new(), deaf };
+        let guest = Guest {
+            number,
+            page,
+            socket,
+            rung: false,
+            to_ring: false,
+            claimed: Vec::new(),
+            dismissed: false,
+            deaf,
+        };
         self.guests.insert(peer, guest);
         self.dispatch.join(peer);
     }
@@ -357,10 +368,6 @@ impl Desk {
 
     /// Takes back what nobody claims while others have nothing to do.
     fn take_back(&mut self, now: Instant) {
-        // At the end each worker claims what it is offered, and leaves: who is idle is about to be gone.
-        if self.closed {
-            return;
-        }
         let overdue = self.dispatch.overdue(now, &self.guests);
         self.revoke(overdue);
     }
@@ -466,6 +473,21 @@ impl Desk {
             if ToWorker::ring(guest.socket.as_fd()).is_ok() {
                 guest.rung = true;
                 guest.to_ring = false;
+            }
+        }
+    }
+
+    /// Tells workers that nothing more comes, once that is so. Until then those who leave stay for what others, who are
+    /// blocked or stopped, were offered.
+    fn dismiss(&mut self, now: Instant) {
+        let unsent = || self.guests.values().any(|guest| !guest.claimed.is_empty());
+        if !self.closed || !self.dispatch.is_empty() || unsent() {
+            return;
+        }
+        for guest in self.guests.values_mut().filter(|guest| !guest.dismissed && !guest.deaf) {
+            guest.dismissed = ToWorker::dismiss(guest.socket.as_fd()).is_ok();
+            if !guest.dismissed {
+                self.retry = Some(now + RETRY);
             }
         }
     }

@@ -163,6 +163,11 @@ impl<T> Dispatch<T> {
         self.homeless.is_empty() && self.choose(listener, loads).is_some()
     }
 
+    /// Whether every connection that was accepted is claimed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.homeless.is_empty() && self.takers.iter().all(|taker| taker.places.iter().all(Option::is_none))
+    }
+
     /// Offers of a worker that it has not been sent.
     pub(crate) fn made_to(&self, peer: PeerId) -> Vec<Placed> {
         let taker = self.takers.iter().find(|taker| taker.peer == peer);

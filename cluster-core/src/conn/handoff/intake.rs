@@ -33,6 +33,8 @@ struct State {
     desks: Vec<Desk>,
     /// The primary has rung and has had no answer; from the start it wants to hear that somebody is here.
     owes_answer: bool,
+    /// Nothing more will be offered: all was claimed, or the primary is gone.
+    nothing_more: bool,
     /// The primary is gone.
     ended: bool,
     spare: Spare,
@@ -70,8 +72,13 @@ impl Intake {
         admission: Arc<Admission>,
     ) -> io::Result<Arc<Self>> {
         let heard = readiness::watch_reading(socket.clone())?;
-        let state =
-            Mutex::new(State { desks: Vec::new(), owes_answer: true, ended: false, spare: Spare::new() });
+        let state = Mutex::new(State {
+            desks: Vec::new(),
+            owes_answer: true,
+            nothing_more: false,
+            ended: false,
+            spare: Spare::new(),
+        });
         let intake = Arc::new(Self { socket, page, admission, state });
         tokio::spawn(intake.clone().listen(heard));
         Ok(intake)
@@ -97,7 +104,7 @@ impl Intake {
     /// There may be no descriptors for what would be claimed.
     pub(crate) fn wait(&self, desk: usize, most: usize, waker: &Waker) -> io::Result<bool> {
         let mut state = self.lock();
-        let State { desks, owes_answer, ended, spare } = &mut *state;
+        let State { desks, owes_answer, ended, spare, .. } = &mut *state;
         let desk = &mut desks[desk];
         if !desk.arrived.is_empty() {
             return Ok(true);
@@ -152,16 +159,25 @@ impl Intake {
             || listeners.iter().any(|listener| self.page.offers.waits(*listener))
     }
 
-    /// The acceptor leaves: whether it has nothing more to expect. Where nobody will take its offers they are claimed.
+    /// The acceptor leaves: whether it has nothing more to expect. Where nobody will take its offers they are claimed;
+    /// and as long as others have some that they may leave to it, it stays.
     pub(crate) fn leave(&self, desk: usize, claims_all: bool, waker: &Waker) -> bool {
         let mut state = self.lock();
-        let ended = state.ended;
-        let desk = &mut state.desks[desk];
-        if claims_all && !ended {
-            self.claim(desk, MOST);
-        }
+        let State { desks, owes_answer, nothing_more, ended, .. } = &mut *state;
+        let desk = &mut desks[desk];
         desk.waker = Some(waker.clone());
-        ended || desk.expected == 0
+        if *ended {
+            return true;
+        }
+        if !claims_all {
+            return desk.expected == 0;
+        }
+        if self.claim(desk, MOST) {
+            *owes_answer = false;
+        } else if std::mem::take(owes_answer) {
+            let _ = ToPrimary::Here.send(self.socket.as_fd());
+        }
+        *nothing_more && desk.expected == 0
     }
 
     async fn listen(self: Arc<Self>, heard: AsyncFd<Arc<OwnedFd>>) {
@@ -169,6 +185,7 @@ impl Intake {
             match ToWorker::receive(self.socket.as_fd()) {
                 Heard::Said(ToWorker::Ring) => self.rung(),
                 Heard::Said(ToWorker::Connections { arrived, lost }) => self.arrived(arrived, &lost),
+                Heard::Said(ToWorker::NothingMore) => self.dismissed(),
                 Heard::Nothing => ready.clear_ready(),
                 Heard::End => break,
             }
@@ -183,6 +200,12 @@ impl Intake {
     fn rung(&self) {
         let mut state = self.lock();
         state.owes_answer = true;
+        wake(state, |_| true);
+    }
+
+    fn dismissed(&self) {
+        let mut state = self.lock();
+        state.nothing_more = true;
         wake(state, |_| true);
     }
 
