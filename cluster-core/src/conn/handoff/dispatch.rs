@@ -3,6 +3,9 @@
 //! An offer that is not claimed soon is taken back when somebody else has nothing to do: a worker whose loop is
 //! blocked, or that is stopped, keeps nobody waiting. Where all are busy it stays, and the primary accepts no more
 //! than they have places for: the rest waits in the kernel's queue.
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

@@ -99,6 +99,18 @@ impl Offers {
 }
 
 #[cfg(test)]
+impl Offers {
+    pub(crate) fn empty() -> Self {
+        Self { words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// What a worker may do to its page, whatever it is.
+    pub(crate) fn scribble(&self, at: usize, change: impl Fn(u64) -> u64) {
+        self.words[at].store(change(self.words[at].load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -106,13 +118,9 @@ mod tests {
 
     use super::*;
 
-    fn offers() -> Offers {
-        Offers { words: std::array::from_fn(|_| AtomicU64::new(0)) }
-    }
-
     #[test]
     fn an_offer_is_claimed_once_and_only_by_its_listener() {
-        let offers = offers();
+        let offers = Offers::empty();
         let offer = Offer::new(1, 7);
         offers.put(3, offer);
         assert!(offers.waits(7) && !offers.waits(6));
@@ -126,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_cannot_be_claimed() {
-        let offers = offers();
+        let offers = Offers::empty();
         let offer = Offer::new(1, 0);
         offers.put(0, offer);
         assert_eq!(offers.revoke(0, offer), Fate::Open);
@@ -140,7 +148,7 @@ mod tests {
 
     #[test]
     fn no_more_are_claimed_than_were_asked_for() {
-        let offers = offers();
+        let offers = Offers::empty();
         (0..10).for_each(|at| offers.put(at, Offer::new(at as u64 + 1, 0)));
         assert_eq!(offers.claim(0, 4), 4);
         assert_eq!(offers.claim(0, 100), 6);
@@ -158,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_largest_listener_and_a_large_number_stay_apart() {
-        let offers = offers();
+        let offers = Offers::empty();
         let offer = Offer::new((1 << 48) - 1, 0x7fff);
         offers.put(0, offer);
         assert!(offers.waits(0x7fff));
@@ -169,7 +177,7 @@ mod tests {
     #[test]
     fn exactly_one_side_has_it_however_both_are_interleaved() {
         const ROUNDS: u64 = 20_000;
-        let offers = Arc::new(offers());
+        let offers = Arc::new(Offers::empty());
         let done = Arc::new(AtomicBool::new(false));
         let worker = {
             let (offers, done) = (offers.clone(), done.clone());
