@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn whoever_has_waited_longest_is_claimed_first() {
-        let offers = offers();
+        let offers = Offers::empty();
         let (old, new) = (Offer::new(1, 0), Offer::new(2, 0));
         offers.put(7, old);
         offers.put(3, new);

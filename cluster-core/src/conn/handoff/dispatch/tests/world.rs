@@ -4,8 +4,8 @@ mod judge;
 use std::collections::{BTreeMap, HashMap};
 
 use super::*;
-use crate::conn::offer::{Fate, Offers};
-use crate::conn::passing::ToPrimary;
+use crate::conn::handoff::offer::{Fate, Offers};
+use crate::conn::handoff::passing::ToPrimary;
 use crate::id::WorkerId;
 
 const LISTENERS: u16 = 2;

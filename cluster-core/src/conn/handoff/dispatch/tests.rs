@@ -1,8 +1,9 @@
 //! Random schedules of the claim protocol: whatever workers do, each connection is sent exactly once.
+mod table;
 mod world;
 
 use super::*;
-use crate::conn::dispatch::tests::world::World;
+use crate::conn::handoff::dispatch::tests::world::World;
 
 /// Schedules in an ordinary run, of each kind: 10,200 in all.
 const SCHEDULES: u64 = 3_400;
