@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use crate::scheduling::Scheduling;
 
 /// How long a worker may leave an offer unclaimed while another is idle.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
+/// How long a worker may claim nothing of what it is offered while others, none of them idle, claim something.
+const STALL: Duration = Duration::from_millis(24);
 
 /// A connection that was accepted, and for which listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +45,10 @@ struct Taker<T> {
     standing: Standing,
     /// When it was offered something last, for each listener: numbers that grow.
     turns: Vec<u64>,
+    /// Offers that it has claimed so far, and when it was last seen to have claimed any.
+    claims: u64,
+    seen: u64,
+    moved: Option<Instant>,
 }
 
 /// Whether a worker is offered connections.
@@ -97,7 +104,16 @@ impl<T> Dispatch<T> {
     pub(crate) fn join(&mut self, peer: PeerId) {
         let turns = vec![0; self.schedulings.len()];
         let places = std::array::from_fn(|_| None);
-        self.takers.push(Taker { peer, places, open: 0, standing: Standing::New, turns });
+        self.takers.push(Taker {
+            peer,
+            places,
+            open: 0,
+            standing: Standing::New,
+            turns,
+            claims: 0,
+            seen: 0,
+            moved: None,
+        });
     }
 
     /// The worker says that it waits for connections.
@@ -113,14 +129,17 @@ impl<T> Dispatch<T> {
     pub(crate) fn retire(&mut self, peer: PeerId) -> Vec<Placed> {
         let Some(taker) = self.taker(peer) else { return Vec::new() };
         taker.standing = Standing::Retired;
-        taker.made().collect()
+        newest_first(taker.made().collect())
     }
 
     /// The worker is gone, and whatever it had not been sent is somebody else's.
     pub(crate) fn leave(&mut self, peer: PeerId) {
         let Some(at) = self.takers.iter().position(|taker| taker.peer == peer) else { return };
         let taker = self.takers.remove(at);
-        self.homeless.extend(taker.places.into_iter().flatten().map(|made| made.accepted));
+        let mut made: Vec<Made<T>> = taker.places.into_iter().flatten().collect();
+        made.sort_by_key(|made| Reverse(made.offer));
+        // They have waited the longest.
+        made.into_iter().for_each(|made| self.homeless.push_front(made.accepted));
     }
 
     /// A connection was accepted, or given back: it is placed as soon as there is room.
@@ -143,6 +162,9 @@ impl<T> Dispatch<T> {
             self.look_at.get_or_insert(now + PATIENCE);
             let (number, taker) = (self.number, &mut self.takers[chosen]);
             let at = taker.places.iter().position(Option::is_none)?;
+            if taker.open == 0 {
+                taker.moved = Some(now);
+            }
             taker.places[at] = Some(Made { offer, accepted, since: now });
             taker.open += 1;
             taker.turns[usize::from(listener)] = number;
@@ -180,6 +202,7 @@ impl<T> Dispatch<T> {
     /// The worker has claimed an offer: here is the connection to send.
     pub(crate) fn claimed(&mut self, placed: Placed) -> Option<Accepted<T>> {
         self.is_here(placed.peer);
+        self.taker(placed.peer)?.claims += 1;
         self.take(placed)
     }
 
@@ -196,15 +219,19 @@ impl<T> Dispatch<T> {
         self.look_at
     }
 
-    /// Offers to take back: nobody has claimed them for long, and others have nothing to do. Who is slow is
-    /// offered nothing until it says that it is there.
+    /// Offers to take back, the newest first: nobody has claimed them for long, and others have nothing to do, or get on where this one
+    /// does not. Who is slow is offered nothing until it says that it is there.
     pub(crate) fn overdue(&mut self, now: Instant, loads: &impl Loads) -> Vec<Placed> {
         if self.look_at.is_none_or(|at| at > now) {
             return Vec::new();
         }
+        self.takers.iter_mut().for_each(|taker| taker.notice(now));
         let mut overdue = Vec::new();
         let idle: Vec<PeerId> =
             self.takers.iter().filter(|taker| taker.is_idle(loads)).map(|taker| taker.peer).collect();
+        // Its places may all be taken: as it claims some, they become free.
+        let gets_on = |taker: &Taker<T>| taker.takes(loads) && !taker.is_stuck(now);
+        let getting_on = self.takers.iter().any(gets_on);
         let mut next: Option<Instant> = None;
         for taker in &mut self.takers {
             let mut late = taker.places.iter().flatten().map(|made| made.since + PATIENCE);
@@ -212,7 +239,8 @@ impl<T> Dispatch<T> {
             let others_idle = idle.iter().any(|peer| *peer != taker.peer);
             // Who has its fill will not claim them, and others may have room before it does. Where nobody has they are
             // kept here: there is nothing to look at again and again then.
-            if first <= now && (others_idle || loads.is_full(taker.peer)) {
+            let is_slow = taker.is_stuck(now) && getting_on;
+            if first <= now && (others_idle || is_slow || loads.is_full(taker.peer)) {
                 taker.standing =
                     if taker.standing == Standing::Retired { Standing::Retired } else { Standing::Silent };
                 overdue.extend(taker.made());
@@ -222,18 +250,14 @@ impl<T> Dispatch<T> {
             next = Some(next.map_or(again, |next| next.min(again)));
         }
         self.look_at = next;
-        overdue
+        newest_first(overdue)
     }
 
     /// Who gets a connection of this listener.
     fn choose(&self, listener: u16, loads: &impl Loads) -> Option<usize> {
         let scheduling = self.schedulings.get(usize::from(listener)).copied().flatten()?;
         let takers = self.takers.iter().enumerate();
-        let eligible = takers.filter(|(_, taker)| {
-            taker.standing == Standing::Good
-                && taker.places.iter().any(Option::is_none)
-                && !loads.is_full(taker.peer)
-        });
+        let eligible = takers.filter(|(_, taker)| taker.has_place(loads));
         let turn = |taker: &Taker<T>| taker.turns[usize::from(listener)];
         let chosen = match scheduling {
             Scheduling::Shared | Scheduling::RoundRobin => eligible.min_by_key(|(_, taker)| turn(taker)),
@@ -256,6 +280,12 @@ impl<T> Dispatch<T> {
     }
 }
 
+/// Each goes to the head of those who wait: the oldest last, so that it is the first there.
+fn newest_first(mut offers: Vec<Placed>) -> Vec<Placed> {
+    offers.sort_by_key(|placed| Reverse(placed.offer));
+    offers
+}
+
 impl<T> Taker<T> {
     fn made(&self) -> impl Iterator<Item = Placed> {
         let places = self.places.iter().enumerate();
@@ -264,7 +294,27 @@ impl<T> Taker<T> {
         })
     }
 
+    fn has_place(&self, loads: &impl Loads) -> bool {
+        self.takes(loads) && self.places.iter().any(Option::is_none)
+    }
+
+    fn takes(&self, loads: &impl Loads) -> bool {
+        self.standing == Standing::Good && !loads.is_full(self.peer)
+    }
+
     fn is_idle(&self, loads: &impl Loads) -> bool {
-        self.open == 0 && self.standing == Standing::Good && !loads.is_full(self.peer)
+        self.open == 0 && self.has_place(loads)
+    }
+
+    /// Whether it has claimed anything since it was looked at last.
+    fn notice(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.seen, self.claims) != self.claims {
+            self.moved = Some(now);
+        }
+    }
+
+    /// It has offers, and has claimed none for long.
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.open > 0 && self.moved.is_some_and(|moved| moved + STALL <= now)
     }
 }

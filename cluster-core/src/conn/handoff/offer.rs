@@ -14,7 +14,7 @@ const CLAIMED: u64 = 1;
 const LISTENER: u64 = 0xfffe;
 
 /// An offer: of a connection that came to this listener. Numbers are never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Offer(u64);
 
 /// The offers to one worker, in its page.
@@ -75,20 +75,28 @@ impl Offers {
         self.words[at].store(0, Ordering::Release);
     }
 
-    /// The worker claims up to `most` offers of this listener, the oldest first; answers with how many it got.
+    /// The worker claims up to `most` offers of this listener, the oldest first: in the order of places, some would
+    /// wait for as long as others come. Answers with how many it got.
     pub(crate) fn claim(&self, listener: u16, most: usize) -> usize {
-        let mut open: [(u64, usize); MOST] =
-            std::array::from_fn(|at| (self.words[at].load(Ordering::Acquire), at));
-        // By the offers' numbers: a place is used again while an older offer waits in another.
-        open.sort_unstable();
-        let wanted = open
-            .into_iter()
-            .filter(|(word, _)| *word != 0 && word & CLAIMED == 0 && Offer::listener(*word) == listener);
-        let claim = |(word, at): &(u64, usize)| {
-            let place = &self.words[*at];
-            place.compare_exchange(*word, word | CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        };
-        wanted.filter(claim).take(most).count()
+        if most == 0 {
+            return 0;
+        }
+        let mut open = [(0, 0); MOST];
+        let mut count = 0;
+        for (at, place) in self.words.iter().enumerate() {
+            let word = place.load(Ordering::Acquire);
+            if word != 0 && word & CLAIMED == 0 && Offer::listener(word) == listener {
+                open[count] = (word, at);
+                count += 1;
+            }
+        }
+        // Their numbers are the upper bits.
+        open[..count].sort_unstable();
+        let claimed = open[..count].iter().filter(|(word, at)| {
+            let (claim, place) = (word | CLAIMED, &self.words[*at]);
+            place.compare_exchange(*word, claim, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        });
+        claimed.take(most).count()
     }
 
     /// Whether an offer of this listener waits for the worker.
@@ -144,6 +152,16 @@ mod tests {
         offers.put(0, next);
         assert_eq!(offers.fate(0, offer), Fate::Garbled);
         assert_eq!(offers.fate(0, next), Fate::Open);
+    }
+
+    #[test]
+    fn the_oldest_is_claimed_first_wherever_it_is() {
+        let offers = Offers::empty();
+        let (older, newer) = (Offer::new(7, 0), Offer::new(8, 0));
+        offers.put(9, older);
+        offers.put(2, newer);
+        assert_eq!(offers.claim(0, 1), 1);
+        assert_eq!((offers.fate(9, older), offers.fate(2, newer)), (Fate::Claimed, Fate::Open));
     }
 
     #[test]
