@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use cluster_tests::counters::Counted;
+use cluster_tests::load::{End, Load};
 use cluster_tests::{
     METHODS, Process, SCHEDULINGS, ask, eventually, is_stopped, listen, say, signal, subject,
 };
@@ -85,5 +86,22 @@ fn a_client_whose_offer_was_taken_back_sees_the_end_while_the_first_still_stands
             signal(stopped.pid, Signal::SIGCONT).unwrap();
             assert!(cluster.app.stop().unwrap().success(), "{method}, {scheduling}");
         }
+    }
+}
+
+#[test]
+fn a_worker_without_descriptors_takes_nothing_that_it_would_lose() {
+    for scheduling in SCHEDULINGS {
+        let knob = format!("scheduling={scheduling}");
+        let app = Process::start(subject(SUBJECT, "fork", &["workers=2", "greets", &knob])).unwrap();
+        let load = Load::begin(app.addr(), 24);
+        // Each time one of them has none for half a second.
+        for _ in 0..6 {
+            ask(app.addr(), "burn-descriptors").unwrap();
+        }
+        let visits = load.end();
+        let unanswered = visits.ended(|end| *end != End::Answered);
+        assert!(unanswered.is_empty(), "{scheduling}: of {}: {unanswered:?}", visits.all.len());
+        assert!(app.stop().unwrap().success(), "{scheduling}");
     }
 }

@@ -118,3 +118,9 @@ impl Handed {
         None
     }
 }
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        self.intake.rise(self.desk);
+    }
+}

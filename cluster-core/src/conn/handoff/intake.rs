@@ -180,6 +180,21 @@ impl Intake {
         *nothing_more && desk.expected == 0
     }
 
+    /// The acceptor is no more: another one at the same listeners has what was to come to it. Where there is none, it is
+    /// closed: nobody would answer those clients.
+    pub(crate) fn rise(&self, desk: usize) {
+        let mut state = self.lock();
+        let Desk { listeners, arrived, expected, .. } = std::mem::take(&mut state.desks[desk]);
+        match state.desks.iter_mut().find(|other| !listeners.is_empty() && other.listeners == listeners) {
+            Some(other) => {
+                other.arrived.extend(arrived);
+                other.expected += expected;
+            }
+            None => (0..arrived.len() + expected).for_each(|_| drop(Admission::arrived(&self.admission))),
+        }
+        wake(state, |_| true);
+    }
+
     async fn listen(self: Arc<Self>, heard: AsyncFd<Arc<OwnedFd>>) {
         while let Ok(mut ready) = heard.readable().await {
             match ToWorker::receive(self.socket.as_fd()) {
@@ -241,4 +256,65 @@ fn wake(mut state: MutexGuard<'_, State>, which: impl Fn(&Desk) -> bool) {
     let wakers: Vec<Waker> = desks.filter_map(|desk| desk.waker.take()).collect();
     drop(state);
     wakers.into_iter().for_each(Waker::wake);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::conn::admission::Limits;
+    use crate::conn::handoff::offer::Offer;
+    use crate::conn::handoff::passing;
+
+    const LISTENER: u16 = 3;
+
+    /// A worker's intake, and what the primary has of it.
+    fn intake() -> (Arc<Intake>, Arc<Mapped<Page>>, OwnedFd) {
+        let (primary, worker) = passing::pair().unwrap();
+        let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
+        let admission = Arc::new(Admission::new(page.clone(), &Limits::default(), None));
+        (Intake::open(Arc::new(worker), page.clone(), admission).unwrap(), page, primary)
+    }
+
+    /// The acceptor at this desk claims one, and is dropped BEFORE it has come; answers with the client.
+    async fn drop_with_one_on_its_way(
+        intake: &Intake,
+        page: &Page,
+        primary: &OwnedFd,
+        desk: usize,
+    ) -> UnixStream {
+        page.offers.put(0, Offer::new(1, LISTENER));
+        assert!(!intake.wait(desk, 1, Waker::noop()).unwrap());
+        assert_eq!(page.connections_open(), 1);
+        intake.rise(desk);
+        let (client, connection) = UnixStream::pair().unwrap();
+        ToWorker::send_connections(primary.as_fd(), &[(connection, LISTENER)]).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client
+    }
+
+    #[tokio::test]
+    async fn what_comes_for_an_acceptor_that_was_dropped_another_has() {
+        let (intake, page, primary) = intake();
+        let (first, second) = (intake.sit(vec![LISTENER]), intake.sit(vec![LISTENER]));
+        let _client = drop_with_one_on_its_way(&intake, &page, &primary, first).await;
+        let taken = std::future::poll_fn(|cx| {
+            let _ = intake.wait(second, 1, cx.waker()).unwrap();
+            intake.take(second).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+        });
+        drop(tokio::time::timeout(Duration::from_secs(60), taken).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_other_the_client_sees_the_end() {
+        let (intake, page, primary) = intake();
+        let desk = intake.sit(vec![LISTENER]);
+        let mut client = drop_with_one_on_its_way(&intake, &page, &primary, desk).await;
+        let end = tokio::task::spawn_blocking(move || client.read(&mut [0]));
+        assert_eq!(end.await.unwrap().unwrap(), 0);
+        assert_eq!(page.connections_open(), 0);
+    }
 }
