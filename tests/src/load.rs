@@ -14,9 +14,11 @@ const TIME_OUT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(2);
 /// How often the machine is tried.
 const TRY_EVERY: Duration = Duration::from_millis(2);
-/// How many threads must run, one after the other, for a connection to be taken: the primary, a doorbell, a runtime,
-/// the client, and one to spare.
-const HOPS: u32 = 5;
+/// How much longer than on an idle machine a connection may wait on one where threads wait for a processor. Who is stuck
+/// waits for the next kill or restart: for seconds.
+const STARVED: Duration = Duration::from_millis(900);
+/// Threads wait for a processor at that time if one did so much before or after it.
+const AROUND: Duration = Duration::from_millis(20);
 
 /// Clients under way.
 #[derive(Debug)]
@@ -97,15 +99,13 @@ impl Load {
 }
 
 impl Visits {
-    /// How long one waited to be taken, beyond what the machine itself is to blame for: on a machine that has other
-    /// things to do, each thread that has part in it may come as late as one that does nothing else.
+    /// How long one waited to be taken, beyond what the machine is to blame for. Where even a thread that wants nothing
+    /// but to run came late in that time, those that do the work may have come later: up to [`STARVED`].
     pub fn waited(&self, visit: &Visit) -> Duration {
         let taken = visit.greeted.map_or(visit.ended, |(at, _)| at);
-        let around = visit.began..=taken + TRY_EVERY;
-        let late =
-            self.late.iter().filter(|(at, late)| around.contains(at) || around.contains(&(*at - *late)));
-        let worst = late.map(|(_, late)| *late).max().unwrap_or_default();
-        (taken - visit.began).saturating_sub(worst * HOPS)
+        let starved =
+            self.late.iter().any(|(at, late)| *at + AROUND > visit.began && *at - *late < taken + AROUND);
+        (taken - visit.began).saturating_sub(if starved { STARVED } else { Duration::ZERO })
     }
 
     /// Those that ended like this.

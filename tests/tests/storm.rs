@@ -41,7 +41,8 @@ fn check_storm(what: &str, visits: &Visits, killed: &HashMap<u32, Instant>) {
     let timed_out = visits.ended(|end| *end == End::TimedOut);
     assert!(timed_out.is_empty(), "{what}: {timed_out:?}");
     let late: Vec<_> = visits.all.iter().filter(|visit| visits.waited(visit) > BOUND).collect();
-    assert!(late.is_empty(), "{what}: {late:?}");
+    let waits: Vec<_> = late.iter().map(|visit| visits.waited(visit)).collect();
+    assert!(late.is_empty(), "{what}: {waits:?}: {late:?}");
     // Lost are those that a killed worker had in hand: it had greeted them, or was about to.
     let lost = visits.ended(|end| *end == End::Lost);
     let (greeted, silent): (Vec<&Visit>, Vec<&Visit>) =
