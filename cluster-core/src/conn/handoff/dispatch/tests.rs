@@ -1,4 +1,5 @@
 //! Random schedules of the claim protocol: whatever workers do, each connection is sent exactly once.
+mod full;
 mod table;
 mod world;
 
