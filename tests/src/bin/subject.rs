@@ -295,9 +295,10 @@ async fn direct(cluster: ClusterHandle, knobs: Knobs) {
     if knobs.has("director-blocks") {
         thread::sleep(Duration::from_secs(600));
     }
-    if let Some(addr) = knobs.value("status-at") {
-        let listener = tokio::net::TcpListener::bind(addr).await.expect("a free address");
-        eprintln!("director: status at {}", listener.local_addr().expect("it is bound"));
+    if let Some(path) = knobs.value("status-at") {
+        // A predecessor's.
+        let _ = fs::remove_file(path);
+        let listener = tokio::net::UnixListener::bind(path).expect("a free path");
         let cluster = cluster.clone();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {

@@ -15,7 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::SigSet;
 
 use crate::conn::admission::limits::{self, AdmissionPolicy};
-use crate::conn::admission::{Book, Counted};
+use crate::conn::admission::{Book, Counted, Entry};
 use crate::conn::exhaustion;
 use crate::conn::handoff::dispatch::{Accepted, Dispatch, Loads, Placed};
 use crate::conn::handoff::offer::Fate;
@@ -51,10 +51,17 @@ pub(crate) struct Handoff {
 }
 
 enum Command {
-    Join { peer: PeerId, page: Arc<Mapped<Page>>, socket: OwnedFd },
+    Join(PeerId, Newcomer),
     Retire(PeerId),
     Leave(PeerId),
     Close(Sender<()>),
+}
+
+/// A worker that is about to be born.
+struct Newcomer {
+    page: Arc<Mapped<Page>>,
+    socket: OwnedFd,
+    entry: Option<Arc<Entry>>,
 }
 
 /// A listener whose connections are handed out.
@@ -68,8 +75,8 @@ struct Host {
 /// A connection that the primary has accepted, and that counts as open in the cluster for as long as it has it.
 struct Held {
     fd: OwnedFd,
-    /// Where the cluster's connections are limited.
-    _counted: Option<Counted>,
+    /// Where the cluster's connections are limited, until a worker has claimed it.
+    counted: Option<Counted>,
 }
 
 impl AsFd for Held {
@@ -87,6 +94,8 @@ struct Guest {
     rung: bool,
     /// There are offers that it was not told of.
     to_ring: bool,
+    /// Its part in the cluster's connections, where these are limited.
+    entry: Option<Arc<Entry>>,
     /// Claimed, and not sent yet.
     claimed: Vec<(Held, u16)>,
     /// It was told that nothing more comes.
@@ -161,9 +170,14 @@ impl Handoff {
     }
 
     /// A worker is about to be born; answers with its end of the socket.
-    pub(crate) fn join(&self, peer: PeerId, page: Arc<Mapped<Page>>) -> io::Result<OwnedFd> {
+    pub(crate) fn join(
+        &self,
+        peer: PeerId,
+        page: Arc<Mapped<Page>>,
+        entry: Option<Arc<Entry>>,
+    ) -> io::Result<OwnedFd> {
         let (ours, theirs) = passing::pair()?;
-        self.tell(Command::Join { peer, page, socket: ours });
+        self.tell(Command::Join(peer, Newcomer { page, socket: ours, entry }));
         Ok(theirs)
     }
 
@@ -246,7 +260,7 @@ impl Desk {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Join { peer, page, socket } => self.join(peer, page, socket),
+            Command::Join(peer, newcomer) => self.join(peer, newcomer),
             Command::Retire(peer) => {
                 let made = self.dispatch.retire(peer);
                 self.revoke(made);
@@ -255,6 +269,7 @@ impl Desk {
                 let Some(guest) = self.guests.remove(&peer) else { return };
                 let _ = self.set.delete(guest.socket.as_fd());
                 self.dispatch.leave(peer);
+                // BEFORE its part in the cluster's connections is free, with the last of `guest`.
                 self.give_back(guest.claimed);
             }
             Command::Close(done) => {
@@ -265,7 +280,7 @@ impl Desk {
         }
     }
 
-    fn join(&mut self, peer: PeerId, page: Arc<Mapped<Page>>, socket: OwnedFd) {
+    fn join(&mut self, peer: PeerId, Newcomer { page, socket, entry }: Newcomer) {
         self.numbers += 1;
         let number = WORKER | self.numbers;
         let waited_for = self.set.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number));
@@ -279,6 +294,7 @@ impl Desk {
             socket,
             rung: false,
             to_ring: false,
+            entry,
             claimed: Vec::new(),
             dismissed: false,
             deaf,
@@ -327,7 +343,7 @@ impl Desk {
             None => None,
         };
         let incoming = socket::accept(socket.as_fd()).map_err(Trouble::from)?;
-        let connection = Held { fd: incoming.fd, _counted: counted };
+        let connection = Held { fd: incoming.fd, counted };
         self.dispatch.add(Accepted { connection, listener });
         Ok(())
     }
@@ -429,7 +445,11 @@ impl Desk {
             // Its page is its own to spoil; the connection is not.
             return self.dispatch.revoked(placed);
         }
-        if let Some(Accepted { connection, listener }) = self.dispatch.claimed(placed) {
+        if let Some(Accepted { mut connection, listener }) = self.dispatch.claimed(placed) {
+            // BEFORE it is sent: the worker may have done with it at once.
+            if let (Some(entry), Some(counted)) = (&guest.entry, connection.counted.take()) {
+                entry.hand_over(counted);
+            }
             guest.claimed.push((connection, listener));
         }
     }
@@ -462,7 +482,8 @@ impl Desk {
     }
 
     fn give_back(&mut self, connections: Vec<(Held, u16)>) {
-        for (connection, listener) in connections {
+        for (mut connection, listener) in connections {
+            connection.counted = self.policy.book.as_ref().map(Book::take_over);
             self.dispatch.add(Accepted { connection, listener });
         }
     }

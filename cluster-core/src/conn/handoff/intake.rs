@@ -77,7 +77,7 @@ impl Intake {
             owes_answer: true,
             nothing_more: false,
             ended: false,
-            spare: Spare::new(),
+            spare: Spare::default(),
         });
         let intake = Arc::new(Self { socket, page, admission, state });
         tokio::spawn(intake.clone().listen(heard));
@@ -105,6 +105,7 @@ impl Intake {
     pub(crate) fn wait(&self, desk: usize, most: usize, waker: &Waker) -> io::Result<bool> {
         let mut state = self.lock();
         let State { desks, owes_answer, ended, spare, .. } = &mut *state;
+        let expected: usize = desks.iter().map(|desk| desk.expected).sum();
         let desk = &mut desks[desk];
         if !desk.arrived.is_empty() {
             return Ok(true);
@@ -118,11 +119,23 @@ impl Intake {
         }
         if most == 0 {
             *owes_answer = true;
-        } else if let Err(err) = spare.check(most, self.socket.as_fd()) {
-            *owes_answer = true;
-            self.admission.lacks_descriptors();
-            return Err(err);
-        } else if self.claim(desk, most) {
+            return Ok(false);
+        }
+        let offered = desk.listeners.iter().any(|listener| self.page.offers.waits(*listener));
+        let mut kept = expected;
+        if offered {
+            let more = most.saturating_sub(desk.expected);
+            match spare.keep(expected + more, expected, self.socket.as_fd()) {
+                Ok(count) => kept = count,
+                Err(err) => {
+                    *owes_answer = true;
+                    self.admission.lacks_descriptors();
+                    return Err(err);
+                }
+            }
+        }
+        let most = most.min(desk.expected + kept.saturating_sub(expected));
+        if offered && self.claim(desk, most) {
             *owes_answer = false;
         } else if std::mem::take(owes_answer) {
             let _ = ToPrimary::Here.send(self.socket.as_fd());
@@ -197,6 +210,7 @@ impl Intake {
 
     async fn listen(self: Arc<Self>, heard: AsyncFd<Arc<OwnedFd>>) {
         while let Ok(mut ready) = heard.readable().await {
+            self.lock().spare.make_room();
             match ToWorker::receive(self.socket.as_fd()) {
                 Heard::Said(ToWorker::Ring) => self.rung(),
                 Heard::Said(ToWorker::Connections { arrived, lost }) => self.arrived(arrived, &lost),
@@ -208,7 +222,7 @@ impl Intake {
         let mut state = self.lock();
         state.ended = true;
         let missing: usize = state.desks.iter_mut().map(|desk| std::mem::take(&mut desk.expected)).sum();
-        (0..missing).for_each(|_| drop(Admission::arrived(&self.admission)));
+        self.admission.never_came(missing);
         wake(state, |_| true);
     }
 
@@ -227,14 +241,12 @@ impl Intake {
     fn arrived(&self, connections: Vec<(OwnedFd, u16)>, lost: &[u16]) {
         let mut state = self.lock();
         for (fd, listener) in connections {
-            state.spare.took(&fd);
             // One that nobody has asked for is closed.
             if let Some(desk) = state.expects(listener) {
                 desk.arrived.push_back(fd);
             }
         }
         for &listener in lost {
-            state.spare.lost();
             if state.expects(listener).is_some() {
                 drop(Admission::arrived(&self.admission));
             }
