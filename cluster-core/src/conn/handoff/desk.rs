@@ -2,6 +2,9 @@
 //!
 //! A thread of its own, so that neither supervision nor messages wait for connections, nor these for them. It never
 //! blocks but to wait for events. Whom it offers what, `dispatch.rs` decides.
+mod accepting;
+mod giving;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -303,74 +306,6 @@ impl Desk {
         self.dispatch.join(peer);
     }
 
-    /// Accepts while there is room.
-    fn accept(&mut self, listener: u16) {
-        let Some(at) = self.hosts.iter().position(|host| host.listener == listener) else { return };
-        let now = Instant::now();
-        for _ in 0..MOUTHFUL {
-            if self.closed {
-                return;
-            }
-            match self.accept_one(at, listener) {
-                Ok(()) => self.pace.took(now),
-                Err(trouble) => match trouble {
-                    Trouble::OneConnection => {}
-                    Trouble::Empty | Trouble::Full => return,
-                    Trouble::Closed => {
-                        self.closed = true;
-                        return;
-                    }
-                    Trouble::Exhausted(err) => {
-                        exhaustion::warn(&err);
-                        self.pause = Some(now + exhaustion::PAUSE);
-                        return;
-                    }
-                },
-            }
-            self.offer(now);
-        }
-    }
-
-    /// Accepts one, to offer it, or to refuse it where there is no room.
-    fn accept_one(&mut self, at: usize, listener: u16) -> Result<(), Trouble> {
-        let socket = &self.hosts[at].socket;
-        if !self.dispatch.has_room(listener, &self.guests) || !self.has_cluster_room() {
-            return if self.refuses() { socket.refuse().map_err(Trouble::from) } else { Err(Trouble::Full) };
-        }
-        // BEFORE it is accepted: two may want the last place.
-        let counted = match &self.policy.book {
-            Some(book) => Some(Book::try_take(book).ok_or(Trouble::Full)?),
-            None => None,
-        };
-        let incoming = socket::accept(socket.as_fd()).map_err(Trouble::from)?;
-        let connection = Held { fd: incoming.fd, counted };
-        self.dispatch.add(Accepted { connection, listener });
-        Ok(())
-    }
-
-    /// Where there is none, the workers tell when there is again.
-    fn has_cluster_room(&self) -> bool {
-        self.policy.book.as_ref().is_none_or(|book| !book.must_wait())
-    }
-
-    /// Whether connections are refused for now: no worker has room.
-    fn refuses(&self) -> bool {
-        let hearing = self.guests.values().filter(|guest| !guest.deaf).map(|guest| &**guest.page);
-        self.policy.refuses && (limits::all_full(hearing) || !self.has_cluster_room())
-    }
-
-    /// Resets connections that were offered and come to nobody.
-    fn refuse_homeless(&mut self) {
-        if !self.dispatch.has_homeless() || !self.refuses() {
-            return;
-        }
-        for Accepted { connection, listener } in self.dispatch.take_homeless() {
-            if let Some(host) = self.hosts.iter().find(|host| host.listener == listener) {
-                host.socket.reset(connection.fd);
-            }
-        }
-    }
-
     /// Writes offers into the pages of those who are to have them.
     fn offer(&mut self, now: Instant) {
         while let Some(Placed { peer, at, offer }) = self.dispatch.place(now, &self.guests) {
@@ -397,142 +332,6 @@ impl Desk {
                     self.dispatch.revoked(placed);
                 }
                 fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
-            }
-        }
-    }
-
-    /// What a worker says.
-    fn hear_worker(&mut self, peer: PeerId) {
-        loop {
-            let Some(guest) = self.guests.get_mut(&peer) else { return };
-            match ToPrimary::receive(guest.socket.as_fd()) {
-                // It is looked whether there is at the end of this turn.
-                Heard::Said(ToPrimary::Room) => {}
-                Heard::Said(ToPrimary::Here | ToPrimary::Claims) => {
-                    guest.rung = false;
-                    self.dispatch.is_here(peer);
-                }
-                Heard::Nothing => break,
-                Heard::End => {
-                    guest.deaf = true;
-                    let _ = self.set.delete(guest.socket.as_fd());
-                    break;
-                }
-            }
-        }
-        self.collect(peer);
-    }
-
-    /// Looks which of its offers a worker has claimed.
-    fn collect(&mut self, peer: PeerId) {
-        if let Some(guest) = self.guests.get_mut(&peer) {
-            guest.to_ring = false;
-        }
-        for placed in self.dispatch.made_to(peer) {
-            let Some(guest) = self.guests.get_mut(&peer) else { return };
-            match guest.page.offers.fate(placed.at, placed.offer) {
-                // It may have looked before that one came.
-                Fate::Open => guest.to_ring = true,
-                fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
-            }
-        }
-    }
-
-    fn settle(&mut self, placed: Placed, fate: Fate) {
-        let Some(guest) = self.guests.get_mut(&placed.peer) else { return };
-        guest.page.offers.clear(placed.at);
-        if fate == Fate::Garbled {
-            // Its page is its own to spoil; the connection is not.
-            return self.dispatch.revoked(placed);
-        }
-        if let Some(Accepted { mut connection, listener }) = self.dispatch.claimed(placed) {
-            // BEFORE it is sent: the worker may have done with it at once.
-            if let (Some(entry), Some(counted)) = (&guest.entry, connection.counted.take()) {
-                entry.hand_over(counted);
-            }
-            guest.claimed.push((connection, listener));
-        }
-    }
-
-    /// Sends what is claimed.
-    fn send(&mut self, now: Instant) {
-        let mut lost = Vec::new();
-        for guest in self.guests.values_mut() {
-            while !guest.claimed.is_empty() {
-                let some = guest.claimed.len().min(passing::MOST);
-                match ToWorker::send_connections(guest.socket.as_fd(), &guest.claimed[..some]) {
-                    // Closed here: the worker's end is the last one, so that its client sees the end.
-                    Ok(()) => drop(guest.claimed.drain(..some)),
-                    // It does not read; or too many descriptors are on their way (unix(7), ETOOMANYREFS).
-                    Err(Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => {
-                        self.retry = Some(now + RETRY);
-                        break;
-                    }
-                    Err(_) => {
-                        guest.deaf = true;
-                        lost.append(&mut guest.claimed);
-                    }
-                }
-            }
-        }
-        if !lost.is_empty() {
-            self.give_back(lost);
-            self.offer(now);
-        }
-    }
-
-    fn give_back(&mut self, connections: Vec<(Held, u16)>) {
-        for (mut connection, listener) in connections {
-            connection.counted = self.policy.book.as_ref().map(Book::take_over);
-            self.dispatch.add(Accepted { connection, listener });
-        }
-    }
-
-    /// Tells workers of offers, once until they answer.
-    fn ring(&mut self) {
-        for guest in self.guests.values_mut().filter(|guest| guest.to_ring && !guest.rung && !guest.deaf) {
-            if ToWorker::ring(guest.socket.as_fd()).is_ok() {
-                guest.rung = true;
-                guest.to_ring = false;
-            }
-        }
-    }
-
-    /// Tells workers that nothing more comes, once that is so. Until then those who leave stay for what others, who are
-    /// blocked or stopped, were offered.
-    fn dismiss(&mut self, now: Instant) {
-        let unsent = || self.guests.values().any(|guest| !guest.claimed.is_empty());
-        if !self.closed || !self.dispatch.is_empty() || unsent() {
-            return;
-        }
-        for guest in self.guests.values_mut().filter(|guest| !guest.dismissed && !guest.deaf) {
-            guest.dismissed = ToWorker::dismiss(guest.socket.as_fd()).is_ok();
-            if !guest.dismissed {
-                self.retry = Some(now + RETRY);
-            }
-        }
-    }
-
-    /// Waits for connections only while they have somewhere to go.
-    fn mind_listeners(&mut self) {
-        let (room, refuses) = (self.has_cluster_room(), self.refuses());
-        for host in &mut self.hosts {
-            let has_room = room && self.dispatch.has_room(host.listener, &self.guests);
-            let wanted = !self.closed && self.pause.is_none() && (has_room || refuses);
-            let changed = match (wanted, host.inside) {
-                (true, false) => {
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(host.listener));
-                    self.set.add(host.socket.as_fd(), event)
-                }
-                (false, true) => self.set.delete(host.socket.as_fd()),
-                (true, true) | (false, false) => continue,
-            };
-            match changed {
-                Ok(()) => host.inside = wanted,
-                Err(err) => {
-                    exhaustion::warn(&err.into());
-                    self.pause = Some(Instant::now() + exhaustion::PAUSE);
-                }
             }
         }
     }
