@@ -21,7 +21,7 @@ use crate::conn::admission::limits::{self, AdmissionPolicy};
 use crate::conn::admission::{Book, Counted, Entry};
 use crate::conn::exhaustion;
 use crate::conn::handoff::dispatch::{Accepted, Dispatch, Loads, Placed};
-use crate::conn::handoff::offer::Fate;
+use crate::conn::handoff::offer::{Fate, MOST};
 use crate::conn::handoff::passing::{self, Heard, ToPrimary, ToWorker};
 use crate::conn::listen;
 use crate::conn::pace::Pace;
@@ -97,6 +97,8 @@ struct Guest {
     rung: bool,
     /// There are offers that it was not told of.
     to_ring: bool,
+    /// The newest offer when it was told last.
+    told: u64,
     /// Its part in the cluster's connections, where these are limited.
     entry: Option<Arc<Entry>>,
     /// Claimed, and not sent yet.
@@ -131,7 +133,10 @@ impl Loads for BTreeMap<PeerId, Guest> {
     }
 
     fn is_full(&self, peer: PeerId) -> bool {
-        self.get(&peer).is_none_or(|guest| guest.deaf || guest.page.stance() == Stance::Full)
+        self.get(&peer).is_none_or(|guest| {
+            // One that claims and does not read takes no more either: what it has is kept here.
+            guest.deaf || guest.page.stance() == Stance::Full || guest.claimed.len() >= MOST
+        })
     }
 }
 
@@ -297,6 +302,7 @@ impl Desk {
             socket,
             rung: false,
             to_ring: false,
+            told: 0,
             entry,
             claimed: Vec::new(),
             dismissed: false,

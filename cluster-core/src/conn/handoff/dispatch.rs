@@ -1,4 +1,4 @@
-//! Whom the primary offers a connection that it has accepted. Decides only; `handoff.rs` acts.
+//! Whom the primary offers a connection that it has accepted. Decides only; `desk.rs` acts.
 //!
 //! An offer that is not claimed soon is taken back when somebody else has nothing to do: a worker whose loop is
 //! blocked, or that is stopped, keeps nobody waiting. Where all are busy it stays, and the primary accepts no more
@@ -193,6 +193,11 @@ impl<T> Dispatch<T> {
         self.homeless.is_empty() && self.takers.iter().all(|taker| taker.places.iter().all(Option::is_none))
     }
 
+    /// The number of the newest offer.
+    pub(crate) fn newest(&self) -> u64 {
+        self.number
+    }
+
     /// Offers of a worker that it has not been sent.
     pub(crate) fn made_to(&self, peer: PeerId) -> Vec<Placed> {
         let taker = self.takers.iter().find(|taker| taker.peer == peer);
@@ -261,9 +266,9 @@ impl<T> Dispatch<T> {
         let turn = |taker: &Taker<T>| taker.turns[usize::from(listener)];
         let chosen = match scheduling {
             Scheduling::Shared | Scheduling::RoundRobin => eligible.min_by_key(|(_, taker)| turn(taker)),
-            Scheduling::LeastConnections => {
-                eligible.min_by_key(|(_, taker)| (loads.open(taker.peer) + taker.open as u64, turn(taker)))
-            }
+            Scheduling::LeastConnections => eligible.min_by_key(|(_, taker)| {
+                (loads.open(taker.peer).saturating_add(taker.open as u64), turn(taker))
+            }),
         };
         chosen.map(|(at, _)| at)
     }

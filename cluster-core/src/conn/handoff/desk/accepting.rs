@@ -16,10 +16,7 @@ impl Desk {
                 Err(trouble) => match trouble {
                     Trouble::OneConnection => {}
                     Trouble::Empty | Trouble::Full => return,
-                    Trouble::Closed => {
-                        self.closed = true;
-                        return;
-                    }
+                    Trouble::Closed => return self.lose_host(at),
                     Trouble::Exhausted(err) => {
                         exhaustion::warn(&err);
                         self.pause = Some(now + exhaustion::PAUSE);
@@ -28,6 +25,17 @@ impl Desk {
                 },
             }
             self.offer(now);
+        }
+    }
+
+    /// Somebody has shut a listener down: the others go on.
+    fn lose_host(&mut self, at: usize) {
+        let host = self.hosts.remove(at);
+        let _ = self.set.delete(host.socket.as_fd());
+        if !self.closed {
+            crate::event::warn(
+                "a listening socket was shut down: no more connections are handed out from it",
+            );
         }
     }
 

@@ -33,8 +33,9 @@ impl Desk {
         for placed in self.dispatch.made_to(peer) {
             let Some(guest) = self.guests.get_mut(&peer) else { return };
             match guest.page.offers.fate(placed.at, placed.offer) {
-                // It may have looked before that one came.
-                Fate::Open => guest.to_ring = true,
+                // It may have looked before that one came. Of others it was told, and whoever they are for looks when it
+                // waits: to tell it again would be answered by the next acceptor, and so on for ever.
+                Fate::Open => guest.to_ring |= placed.offer.number() > guest.told,
                 fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
             }
         }
@@ -92,8 +93,10 @@ impl Desk {
 
     /// Tells workers of offers, once until they answer.
     pub(super) fn ring(&mut self) {
+        let newest = self.dispatch.newest();
         for guest in self.guests.values_mut().filter(|guest| guest.to_ring && !guest.rung && !guest.deaf) {
             if ToWorker::ring(guest.socket.as_fd()).is_ok() {
+                guest.told = newest;
                 guest.rung = true;
                 guest.to_ring = false;
             }
