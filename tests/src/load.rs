@@ -100,7 +100,7 @@ impl Load {
 
 impl Visits {
     /// How long one waited to be taken, beyond what the machine is to blame for. Where even a thread that wants nothing
-    /// but to run came late in that time, those that do the work may have come later: up to [`STARVED`].
+    /// but to run came late in that time, those that do the work may have come later: up to `STARVED`.
     pub fn waited(&self, visit: &Visit) -> Duration {
         let taken = visit.greeted.map_or(visit.ended, |(at, _)| at);
         let starved =
