@@ -1,7 +1,9 @@
 //! What a cluster counts, as its primary's side sees it: `subject` with the knobs `director` and `status-at=`.
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cluster_core::testing::Process;
 
@@ -12,7 +14,17 @@ use crate::{eventually, subject};
 pub struct Counted {
     /// The cluster.
     pub app: Process,
-    addr: SocketAddr,
+    path: Socket,
+}
+
+/// Where it is asked. Removed when dropped.
+#[derive(Debug)]
+struct Socket(PathBuf);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// What a worker has counted.
@@ -57,12 +69,11 @@ impl Counted {
 
     /// Starts a command for `subject`.
     pub fn launch(mut command: Command) -> Self {
-        // A free port of the kernel's choice, asked for beforehand: a director that is restarted has the same.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let addr = free.local_addr().expect("it is bound");
-        command.args(["director", &format!("status-at={addr}")]);
-        drop(free);
-        Self { app: Process::start(command).expect("it starts"), addr }
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("cluster-status-{}-{number}", std::process::id()));
+        command.args(["director", &format!("status-at={}", path.display())]);
+        Self { app: Process::start(command).expect("it starts"), path: Socket(path) }
     }
 
     /// All counters, as the primary's side knows them now.
@@ -70,7 +81,8 @@ impl Counted {
         let mut text = String::new();
         eventually("the primary's side answers", || {
             text.clear();
-            let asked = TcpStream::connect(self.addr).and_then(|mut stream| stream.read_to_string(&mut text));
+            let asked =
+                UnixStream::connect(&self.path.0).and_then(|mut stream| stream.read_to_string(&mut text));
             asked.is_ok() && !text.is_empty()
         });
         let mut all = (Vec::new(), Vec::new());

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub mod counters;
+pub mod load;
 pub mod wire;
 
 pub use cluster_core::testing::{Process, WorkerProcess};
@@ -22,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Both ways to start a cluster.
 pub const METHODS: [&str; 2] = ["fork", "await"];
+
+/// What the knob `scheduling=` may be.
+pub const SCHEDULINGS: [&str; 3] = ["shared", "round-robin", "least"];
 
 /// The command for `subject METHOD 127.0.0.1:0 KNOB..`.
 pub fn subject(program: &str, method: &str, knobs: &[&str]) -> Command {
@@ -139,7 +143,7 @@ pub fn who_at(path: &Path) -> io::Result<Who> {
     parse_who(&ask_at(path, "who")?)
 }
 
-fn parse_who(answer: &str) -> io::Result<Who> {
+pub(crate) fn parse_who(answer: &str) -> io::Result<Who> {
     let words: Vec<&str> = answer.split(' ').collect();
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, answer.to_owned());
     let [id, slot, pid] = words[..] else { return Err(invalid()) };

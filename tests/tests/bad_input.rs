@@ -64,7 +64,9 @@ fn invariant_8_a_privileged_port_is_named() {
     let folder = std::env::temp_dir().join(format!("cluster-privileged-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let program = folder.join("subject");
-    std::fs::copy(SUBJECT, &program).unwrap();
+    // By a program of its own: a process that another test starts at this moment would have the copy open for writing,
+    // and what is being written cannot be executed (execve(2), ETXTBSY).
+    assert!(Command::new("cp").args([SUBJECT.as_ref(), program.as_os_str()]).status().unwrap().success());
     for method in METHODS {
         let mut command = subject_at(&program.display().to_string(), method, "127.0.0.1:80", &[]);
         if nix::unistd::geteuid().is_root() {

@@ -24,7 +24,7 @@ fn the_status_shows_what_each_worker_has_open_and_has_had() {
         assert_eq!(listeners[0].scheduling, "Shared", "{method}");
         drop(open);
         eventually("none is open", || cluster.sum(|counts| counts.open) == 0);
-        assert_eq!(cluster.sum(|counts| counts.total), 10, "{method}");
+        assert_eq!(cluster.sum(|counts| counts.total), 10, "{method}: all were taken by then");
         assert!(cluster.app.stop().unwrap().success(), "{method}");
     }
 }
@@ -34,23 +34,23 @@ fn the_status_shows_what_was_offered_claimed_and_taken_back() {
     for method in METHODS {
         let cluster = Counted::start(SUBJECT, method, &["workers=2", "scheduling=round-robin"]);
         (0..10).for_each(|_| assert!(who(cluster.app.addr()).is_ok()));
-        eventually("all were claimed", || {
-            let (claimed, revoked) =
-                (cluster.sum(|counts| counts.claimed), cluster.sum(|counts| counts.revoked));
-            claimed == 10 && cluster.sum(|counts| counts.offered) == claimed + revoked
-        });
-        assert_eq!(cluster.sum(|counts| counts.total), 10, "{method}");
+        eventually("all were claimed", || cluster.sum(|counts| counts.claimed) == 10);
+        let (before, _) = cluster.counters();
+        assert!(before.iter().all(|counts| counts.total == counts.claimed), "{method}: {before:?}");
+        // On a machine that is busy a worker may have been late.
+        assert!(before.iter().all(|counts| counts.offered == counts.claimed + counts.revoked), "{before:?}");
         // What one that stands still is offered another gets.
-        signal(cluster.app.workers()[0].pid, Signal::SIGSTOP).unwrap();
-        eventually("it stands still", || is_stopped(cluster.app.workers()[0].pid));
-        let before = cluster.counters().0[0];
+        let stopped = cluster.app.workers().iter().find(|worker| worker.id == before[0].worker).unwrap().pid;
+        signal(stopped, Signal::SIGSTOP).unwrap();
+        eventually("it stands still", || is_stopped(stopped));
         (0..10).for_each(|_| assert!(who(cluster.app.addr()).is_ok()));
         eventually("it is shown", || {
             let (workers, _) = cluster.counters();
-            let claimed = workers[0].claimed + workers[1].claimed;
-            workers[0].revoked > before.revoked && workers[0].claimed == before.claimed && claimed == 20
+            let (one, other) = (workers[0], workers[1]);
+            one.revoked > before[0].revoked && one.claimed + other.claimed == 20
         });
-        signal(cluster.app.workers()[0].pid, Signal::SIGCONT).unwrap();
+        assert_eq!(cluster.counters().0[0].claimed, before[0].claimed, "{method}");
+        signal(stopped, Signal::SIGCONT).unwrap();
         assert!(cluster.app.stop().unwrap().success(), "{method}");
     }
 }

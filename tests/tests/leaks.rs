@@ -44,10 +44,13 @@ fn kill(app: &Process, times: u64) {
 
 #[test]
 fn invariant_5_no_descriptor_thread_or_memory_is_left_by_1000_restarts() {
-    for method in METHODS {
-        let app = Process::start(subject(SUBJECT, method, &["workers=2", "fast", "quiet"])).unwrap();
+    for (method, scheduling) in [("fork", "shared"), ("await", "shared"), ("fork", "round-robin")] {
+        let knob = format!("scheduling={scheduling}");
+        let app = Process::start(subject(SUBJECT, method, &["workers=2", "fast", "quiet", &knob])).unwrap();
         // The first few fill what is filled once: buffers, tables, the allocator's pools.
         kill(&app, 50);
+        // What is made when it is needed first.
+        who(app.addr()).unwrap();
         let (before, rss) = (held(&app), status_field(app.pid(), "VmRSS").unwrap());
         kill(&app, 950);
         let after = held(&app);

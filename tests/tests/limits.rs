@@ -64,7 +64,7 @@ fn no_worker_has_more_connections_than_it_may_and_the_others_wait_for_one_to_end
         fill_up_to(&cluster, 3, 6);
         waiting.into_iter().for_each(end);
         fill_up_to(&cluster, 3, 0);
-        assert_eq!(cluster.sum(|counts| counts.total), 12, "{scheduling}");
+        eventually("all were served", || cluster.sum(|counts| counts.total) == 12);
         assert!(cluster.app.stop().unwrap().success(), "{scheduling}");
     });
 }
@@ -100,7 +100,7 @@ fn all_workers_together_have_no_more_connections_than_the_cluster_may() {
             end(stream);
         }
         fill_up_to(&cluster, 4, 0);
-        assert_eq!(cluster.sum(|counts| counts.total), 44, "{scheduling}");
+        eventually("all were served", || cluster.sum(|counts| counts.total) == 44);
         assert!(cluster.app.stop().unwrap().success(), "{scheduling}");
     });
 }

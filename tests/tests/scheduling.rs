@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use cluster_tests::{METHODS, Process, WorkerProcess, begin, eventually, fails, listen, say, subject, who};
+use cluster_tests::counters::Counted;
+use cluster_tests::{METHODS, Process, WorkerProcess, eventually, fails, listen, say, subject, who};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -82,10 +83,12 @@ fn is_stopped(pid: u32) -> bool {
 
 #[test]
 fn the_worker_with_the_fewest_connections_gets_the_next() {
-    let app = start("fork", "least", &["workers=2"]);
+    let cluster = Counted::start(SUBJECT, "fork", &["workers=2", "scheduling=least"]);
+    let app = &cluster.app;
     // Each is held by a request that has begun; which worker has it, nobody says: all but those of one are let go.
     let first = who(app.addr()).unwrap();
-    let held: Vec<TcpStream> = (0..4).map(|_| begin(&app, "until-end")).collect();
+    let held: Vec<TcpStream> = (0..4).map(|_| say(app.addr(), "until-end").unwrap()).collect();
+    eventually("all are held", || cluster.sum(|counts| counts.open) == 4);
     // Two each: the successor of one has none, and gets all that comes.
     kill(Pid::from_raw(first.pid as i32), Signal::SIGKILL).unwrap();
     let replaced =
@@ -95,7 +98,7 @@ fn the_worker_with_the_fewest_connections_gets_the_next() {
     assert!(shares.get(&first.slot).is_some_and(|share| *share >= 45), "slot {}: {shares:?}", first.slot);
     drop(held);
     eventually("both answer", || self::shares(app.addr(), 20).len() == 2);
-    app.stop().unwrap();
+    cluster.app.stop().unwrap();
 }
 
 #[test]

@@ -3,7 +3,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use cluster_tests::{METHODS, Process, ask, begin, listen, say, signal, subject, who};
+use cluster_tests::counters::Counted;
+use cluster_tests::{
+    METHODS, Process, SCHEDULINGS, ask, begin, eventually, listen, say, signal, subject, who,
+};
 
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
 
@@ -136,8 +139,11 @@ fn a_stop_in_the_middle_of_a_start_leaves_nothing() {
 #[test]
 fn a_stop_serves_what_is_queued_before_it_refuses() {
     for method in METHODS {
-        for everybody in [false, true] {
-            let app = Process::start(subject(SUBJECT, method, &["workers=2"])).unwrap();
+        for (everybody, scheduling) in
+            [false, true].into_iter().flat_map(|everybody| SCHEDULINGS.map(|one| (everybody, one)))
+        {
+            let knob = format!("scheduling={scheduling}");
+            let app = Process::start(subject(SUBJECT, method, &["workers=2", &knob])).unwrap();
             let pids = if everybody { app.processes() } else { vec![app.pid()] };
             // Stopped processes take nothing: these wait in the queue when the signal comes.
             let workers = app.workers();
@@ -154,10 +160,31 @@ fn a_stop_serves_what_is_queued_before_it_refuses() {
                 signal(worker.pid, Signal::SIGCONT).unwrap();
             }
             for stream in queued {
-                listen(stream).unwrap_or_else(|err| panic!("{method}, everybody {everybody}: {err}"));
+                let answer = listen(stream);
+                answer.unwrap_or_else(|err| panic!("{method}, {scheduling}, everybody {everybody}: {err}"));
             }
             assert!(app.wait().unwrap().success(), "{method}");
         }
+    }
+}
+
+#[test]
+fn a_stop_serves_what_was_offered_to_workers_that_were_busy() {
+    for scheduling in ["round-robin", "least"] {
+        let knob = format!("scheduling={scheduling}");
+        let cluster = Counted::start(SUBJECT, "fork", &["workers=2", &knob]);
+        let addr = cluster.app.addr();
+        // One is there for the others, and does not leave before them.
+        let busy = ["slow 2000", "slow 2000", "block 500", "block 1500"].map(|line| say(addr, line).unwrap());
+        eventually("each has two", || cluster.counters().0.iter().all(|counts| counts.claimed == 2));
+        let offered: Vec<_> = (0..20).map(|_| say(addr, "who").unwrap()).collect();
+        eventually("all are offered", || cluster.sum(|counts| counts.offered) >= 24);
+        cluster.app.signal(Signal::SIGTERM as i32).unwrap();
+        for (number, stream) in offered.into_iter().enumerate() {
+            listen(stream).unwrap_or_else(|err| panic!("{scheduling}: {number}: {err}"));
+        }
+        busy.into_iter().for_each(|stream| assert!(listen(stream).is_ok()));
+        assert!(cluster.app.wait().unwrap().success(), "{scheduling}");
     }
 }
 

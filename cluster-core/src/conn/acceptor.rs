@@ -111,7 +111,8 @@ impl Acceptor {
                 }
                 Turn::ComesRound => self.come_round(cx),
                 Turn::Waits => match self.source.wait(&self.appetite, cx) {
-                    Ok(Answer::Rung) if self.source.is_turn() => true,
+                    // Where nobody waits any more there is nothing to leave to others.
+                    Ok(Answer::Rung) if self.source.is_turn() || !self.source.somebody_waits() => true,
                     Ok(Answer::Rung) => self.leave_one(true),
                     Ok(Answer::Wait) => return Poll::Pending,
                     Err(err) => return self.rest(&err, cx),

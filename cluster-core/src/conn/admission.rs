@@ -147,7 +147,7 @@ impl Admission {
     }
 
     /// Counts what `claim` claims, up to `most`: it is told how many there is room for. In the cluster's count the
-    /// primary has had them until now.
+    /// primary has them, and gives them to this worker before it sends them.
     pub(crate) fn claim(&self, most: usize, claim: impl FnOnce(usize) -> usize) -> usize {
         let reserved = self.page.reserve(most as u64, self.most);
         let claimed = claim(usize::try_from(reserved).unwrap_or(usize::MAX)) as u64;
@@ -161,13 +161,20 @@ impl Admission {
     }
 
     fn claimed(&self, count: u64) {
-        if let Some(share) = &self.share {
-            share.ledger.add(share.place, count);
-        }
         if let Some(mut bucket) = self.bucket() {
             bucket.take(Instant::now(), count);
         }
         self.page.connections_claimed(count);
+    }
+
+    /// So many that were claimed will not come: the primary is gone.
+    pub(crate) fn never_came(&self, count: usize) {
+        self.close_own(count as u64);
+    }
+
+    /// This worker begins to take connections: clients are not refused for its sake before it has looked.
+    pub(crate) fn begin(&self) {
+        self.page.stand(Stance::Takes);
     }
 
     /// One that was claimed is here.

@@ -76,6 +76,8 @@ impl Reception {
                 Source::Queue(Queue::new(page, turns, gate, &self.door()?, listeners))
             }
         };
+        // BEFORE the worker is ready, which it is when it accepts.
+        self.admission.begin();
         Ok(Acceptor::new(worker, source))
     }
 

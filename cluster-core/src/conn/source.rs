@@ -18,7 +18,7 @@ impl Source {
     /// Waits for a connection; several may come at once where they are handed out.
     ///
     /// # Errors
-    /// The wait set takes no more.
+    /// The wait set takes no more, or a connection finds no descriptor.
     pub(crate) fn wait(&mut self, appetite: &Appetite, cx: &mut Context<'_>) -> io::Result<Answer> {
         match self {
             Source::Queue(queue) => queue.wait(appetite.is_saturated(), cx),

@@ -28,7 +28,7 @@ pub(crate) struct Peer {
     control: Arc<OwnedFd>,
     page: Arc<Mapped<Page>>,
     /// A worker's place among those who share the cluster's connections, where these are limited.
-    entry: Option<Entry>,
+    entry: Option<Arc<Entry>>,
     stderr: Option<OwnedFd>,
     process: Option<Process>,
 }
@@ -96,18 +96,20 @@ impl Peer {
             place.watch.rota(),
         ];
         let page = Arc::new(page);
+        let book = place.book.filter(|_| place.is_worker());
+        let entry = book.map(|book| Arc::new(Book::enter(book)));
         let passing = match place.handoff.filter(|_| place.is_worker()) {
-            Some(handoff) => {
-                Some(handoff.join(place.peer, page.clone()).map_err(StartError::system("socketpair"))?)
-            }
+            Some(handoff) => Some(
+                handoff
+                    .join(place.peer, page.clone(), entry.clone())
+                    .map_err(StartError::system("socketpair"))?,
+            ),
             None => None,
         };
         fds.extend(passing.as_ref().map(AsFd::as_fd));
-        let book = place.book.filter(|_| place.is_worker());
-        let entry = book.map(Book::enter);
         fds.extend(book.map(AsFd::as_fd));
         fds.extend(place.sockets.iter().map(|socket| socket.listener.as_fd()));
-        control::try_send_with(ours.as_fd(), &place.welcome(entry.as_ref()), &fds)
+        control::try_send_with(ours.as_fd(), &place.welcome(entry.as_deref()), &fds)
             .map_err(StartError::system("cannot send the welcome"))?;
         // LAST: whoever has joined is either followed to its end or given up.
         place

@@ -66,7 +66,7 @@ impl<F: AsFd> Reactor<F> {
     /// Waits for nothing more.
     pub(crate) fn clear(&mut self) {
         for fd in self.waited_for.drain(..) {
-            // It fails only where the descriptor was closed, which took it out.
+            // It cannot fail: the descriptor is open, because it is owned here, and in the set.
             let _ = self.set.delete(fd.as_fd());
         }
     }
@@ -99,12 +99,14 @@ impl<F: AsFd> Drop for Reactor<F> {
 /// The descriptor of the epoll set that has `wanted` in it, and under which number.
 fn find(wanted: RawFd) -> io::Result<Option<(RawFd, u64)>> {
     for entry in fs::read_dir("/proc/self/fd")? {
-        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let number = entry.ok().and_then(|entry| entry.file_name().to_str()?.parse().ok());
+        let Some(number) = number.filter(|number| *number <= FEW) else { continue };
         let kind = fs::read_link(format!("/proc/self/fd/{number}")).unwrap_or_default();
-        if number > FEW || kind.as_os_str() != "anon_inode:[eventpoll]" {
+        if kind.as_os_str() != "anon_inode:[eventpoll]" {
             continue;
         }
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+        // One that was closed meanwhile is not it.
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
         if let Some(token) = info.lines().find_map(|line| token_of(line, wanted)) {
             return Ok(Some((number, token)));
         }

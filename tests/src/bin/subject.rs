@@ -131,6 +131,11 @@ fn cluster(addr: &str, knobs: &Knobs) -> Result<Ready, Error> {
             Restart::default().delay(Duration::ZERO, Duration::ZERO).limit(1_000_000, Duration::from_secs(1)),
         );
     }
+    if let Some(delay) = knobs.millis("restart-delay") {
+        // The first restart of a slot is at once all the same.
+        let restart = Restart::default().delay(delay, delay).limit(1_000_000, Duration::from_secs(1));
+        builder = builder.restart(restart);
+    }
     if knobs.has("never") {
         builder = builder.restart(Restart::never());
     }
@@ -290,9 +295,10 @@ async fn direct(cluster: ClusterHandle, knobs: Knobs) {
     if knobs.has("director-blocks") {
         thread::sleep(Duration::from_secs(600));
     }
-    if let Some(addr) = knobs.value("status-at") {
-        let listener = tokio::net::TcpListener::bind(addr).await.expect("a free address");
-        eprintln!("director: status at {}", listener.local_addr().expect("it is bound"));
+    if let Some(path) = knobs.value("status-at") {
+        // A predecessor's.
+        let _ = fs::remove_file(path);
+        let listener = tokio::net::UnixListener::bind(path).expect("a free path");
         let cluster = cluster.clone();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
@@ -367,10 +373,18 @@ async fn take(worker: Worker, listener: &str, knobs: Knobs) -> Result<(), BoxErr
 
 async fn converse(worker: Worker, connection: Connection, knobs: Knobs) -> io::Result<()> {
     let mut connection = BufReader::new(connection);
+    if knobs.has("greets") {
+        let who = format!("{} {} {}\n", worker.id(), worker.slot(), worker.pid());
+        connection.write_all(who.as_bytes()).await?;
+    }
     let mut line = String::new();
     connection.read_line(&mut line).await?;
     let answer = answer(&worker, line.trim_end(), &knobs, &mut connection).await;
     connection.write_all(format!("{answer}\n").as_bytes()).await?;
+    if knobs.has("only-closes") {
+        // The client sees the end when nobody else has the connection.
+        return Ok(());
+    }
     connection.shutdown().await
 }
 

@@ -21,7 +21,7 @@ struct Places {
     next: usize,
 }
 
-/// A worker's place. Dropped when its process has ended, or will never be: what it had is free again.
+/// A worker's place. Dropped, by all who have it, when its process has ended, or will never be: what it had is free again.
 pub(crate) struct Entry {
     book: Arc<Book>,
     place: usize,
@@ -48,6 +48,12 @@ impl Book {
         });
         this.ledger.use_place(place);
         Entry { book: this.clone(), place }
+    }
+
+    /// The primary has one that is counted for another place still.
+    pub(crate) fn take_over(this: &Arc<Self>) -> Counted {
+        this.ledger.add(PRIMARY, 1);
+        Counted(this.clone())
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -88,6 +94,12 @@ impl Entry {
     /// Its number, for the worker.
     pub(crate) fn place(&self) -> usize {
         self.place
+    }
+
+    /// What the primary had is the worker's now.
+    pub(crate) fn hand_over(&self, counted: Counted) {
+        self.book.ledger.add(self.place, 1);
+        drop(counted);
     }
 }
 
@@ -138,11 +150,15 @@ mod tests {
         let entry = Book::enter(&book);
         let (one, two) = (Book::try_take(&book).unwrap(), Book::try_take(&book).unwrap());
         assert!(Book::try_take(&book).is_none() && book.must_wait());
-        // Claimed, and then sent: in between both count it.
-        worker(&book).add(entry.place(), 1);
-        drop(one);
-        assert!(book.is_full());
+        entry.hand_over(one);
+        assert!(book.is_full(), "it is the worker's now");
         drop(two);
         assert!(!book.is_full() && !book.must_wait());
+        // The worker has claimed it and ended, and was not sent it.
+        let back = Book::take_over(&book);
+        drop(entry);
+        assert!(Book::try_take(&book).is_some());
+        drop(back);
+        assert!(!book.is_full());
     }
 }

@@ -74,7 +74,7 @@ impl Ledger {
         }
     }
 
-    /// So many are this place's now: it has them from another, whose they still are.
+    /// So many are this place's now. They are another's until AFTER this, so that there are not too many.
     pub(crate) fn add(&self, place: usize, count: u64) {
         self.word(place).fetch_add(count, SeqCst);
     }

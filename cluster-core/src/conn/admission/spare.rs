@@ -1,48 +1,31 @@
-//! Whether a worker has descriptors to spare for connections that are handed to it: one that comes where there is none is
-//! lost, for nobody else can have it then.
+//! A descriptor for each connection that is to be handed to a worker, kept until it comes: one that came where there is
+//! none would be lost, for nobody else can have it then.
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use nix::sys::resource::{Resource, getrlimit};
-
-/// Beyond so many before the last they are looked after. A descriptor's number is the lowest that is free (dup(2)), so
-/// that a high one says that they are nearly used up.
-const NEARLY: u64 = 16;
-/// Others of this process may open some meanwhile.
-const MARGIN: usize = 4;
-
-/// How a worker is off for descriptors.
-#[derive(Debug)]
-pub(crate) struct Spare {
-    /// As many as there can be.
-    limit: u64,
-    is_scarce: bool,
-}
+/// The descriptors that are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Vec<OwnedFd>);
 
 impl Spare {
-    pub(crate) fn new() -> Self {
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-        Self { limit, is_scarce: false }
-    }
-
-    /// One came in.
-    pub(crate) fn took(&mut self, fd: &OwnedFd) {
-        self.is_scarce = fd.as_raw_fd() as u64 + NEARLY >= self.limit;
-    }
-
-    /// One did not fit.
-    pub(crate) fn lost(&mut self) {
-        self.is_scarce = true;
-    }
-
-    /// Whether there is room for so many: tried, where they are scarce.
+    /// Keeps so many, or as many more than `needed` as there are; answers with how many it has. `any` is a descriptor, of
+    /// whatever.
     ///
     /// # Errors
-    /// There is not.
-    pub(crate) fn check(&self, count: usize, any: BorrowedFd<'_>) -> io::Result<()> {
-        if !self.is_scarce {
-            return Ok(());
+    /// There are none but those that are needed.
+    pub(crate) fn keep(&mut self, count: usize, needed: usize, any: BorrowedFd<'_>) -> io::Result<usize> {
+        while self.0.len() < count {
+            match any.try_clone_to_owned() {
+                Ok(spare) => self.0.push(spare),
+                Err(err) if self.0.len() <= needed => return Err(err),
+                Err(_) => break,
+            }
         }
-        (0..count + MARGIN).map(|_| any.try_clone_to_owned()).collect::<io::Result<Vec<_>>>().map(drop)
+        Ok(self.0.len())
+    }
+
+    /// BEFORE it receives: what comes takes their place.
+    pub(crate) fn make_room(&mut self) {
+        self.0.clear();
     }
 }

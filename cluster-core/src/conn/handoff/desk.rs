@@ -2,6 +2,9 @@
 //!
 //! A thread of its own, so that neither supervision nor messages wait for connections, nor these for them. It never
 //! blocks but to wait for events. Whom it offers what, `dispatch.rs` decides.
+mod accepting;
+mod giving;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,10 +18,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::SigSet;
 
 use crate::conn::admission::limits::{self, AdmissionPolicy};
-use crate::conn::admission::{Book, Counted};
+use crate::conn::admission::{Book, Counted, Entry};
 use crate::conn::exhaustion;
 use crate::conn::handoff::dispatch::{Accepted, Dispatch, Loads, Placed};
-use crate::conn::handoff::offer::Fate;
+use crate::conn::handoff::offer::{Fate, MOST};
 use crate::conn::handoff::passing::{self, Heard, ToPrimary, ToWorker};
 use crate::conn::listen;
 use crate::conn::pace::Pace;
@@ -51,10 +54,17 @@ pub(crate) struct Handoff {
 }
 
 enum Command {
-    Join { peer: PeerId, page: Arc<Mapped<Page>>, socket: OwnedFd },
+    Join(PeerId, Newcomer),
     Retire(PeerId),
     Leave(PeerId),
     Close(Sender<()>),
+}
+
+/// A worker that is about to be born.
+struct Newcomer {
+    page: Arc<Mapped<Page>>,
+    socket: OwnedFd,
+    entry: Option<Arc<Entry>>,
 }
 
 /// A listener whose connections are handed out.
@@ -68,8 +78,8 @@ struct Host {
 /// A connection that the primary has accepted, and that counts as open in the cluster for as long as it has it.
 struct Held {
     fd: OwnedFd,
-    /// Where the cluster's connections are limited.
-    _counted: Option<Counted>,
+    /// Where the cluster's connections are limited, until a worker has claimed it.
+    counted: Option<Counted>,
 }
 
 impl AsFd for Held {
@@ -87,8 +97,14 @@ struct Guest {
     rung: bool,
     /// There are offers that it was not told of.
     to_ring: bool,
+    /// The newest offer when it was told last.
+    told: u64,
+    /// Its part in the cluster's connections, where these are limited.
+    entry: Option<Arc<Entry>>,
     /// Claimed, and not sent yet.
     claimed: Vec<(Held, u16)>,
+    /// It was told that nothing more comes.
+    dismissed: bool,
     /// Its socket has ended.
     deaf: bool,
 }
@@ -117,7 +133,10 @@ impl Loads for BTreeMap<PeerId, Guest> {
     }
 
     fn is_full(&self, peer: PeerId) -> bool {
-        self.get(&peer).is_none_or(|guest| guest.deaf || guest.page.stance() == Stance::Full)
+        self.get(&peer).is_none_or(|guest| {
+            // One that claims and does not read takes no more either: what it has is kept here.
+            guest.deaf || guest.page.stance() == Stance::Full || guest.claimed.len() >= MOST
+        })
     }
 }
 
@@ -159,9 +178,14 @@ impl Handoff {
     }
 
     /// A worker is about to be born; answers with its end of the socket.
-    pub(crate) fn join(&self, peer: PeerId, page: Arc<Mapped<Page>>) -> io::Result<OwnedFd> {
+    pub(crate) fn join(
+        &self,
+        peer: PeerId,
+        page: Arc<Mapped<Page>>,
+        entry: Option<Arc<Entry>>,
+    ) -> io::Result<OwnedFd> {
         let (ours, theirs) = passing::pair()?;
-        self.tell(Command::Join { peer, page, socket: ours });
+        self.tell(Command::Join(peer, Newcomer { page, socket: ours, entry }));
         Ok(theirs)
     }
 
@@ -215,12 +239,12 @@ impl Desk {
             self.refuse_homeless();
             self.send(now);
             self.ring();
+            self.dismiss(now);
         }
     }
 
     fn timeout(&self) -> EpollTimeout {
-        let look_at = self.dispatch.look_at().filter(|_| !self.closed);
-        let until = [look_at, self.pause, self.retry].into_iter().flatten().min();
+        let until = [self.dispatch.look_at(), self.pause, self.retry].into_iter().flatten().min();
         until.map_or(EpollTimeout::NONE, |until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up: 0 would spin through the last millisecond.
@@ -244,7 +268,7 @@ impl Desk {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Join { peer, page, socket } => self.join(peer, page, socket),
+            Command::Join(peer, newcomer) => self.join(peer, newcomer),
             Command::Retire(peer) => {
                 let made = self.dispatch.retire(peer);
                 self.revoke(made);
@@ -253,6 +277,7 @@ impl Desk {
                 let Some(guest) = self.guests.remove(&peer) else { return };
                 let _ = self.set.delete(guest.socket.as_fd());
                 self.dispatch.leave(peer);
+                // BEFORE its part in the cluster's connections is free, with the last of `guest`.
                 self.give_back(guest.claimed);
             }
             Command::Close(done) => {
@@ -263,7 +288,7 @@ impl Desk {
         }
     }
 
-    fn join(&mut self, peer: PeerId, page: Arc<Mapped<Page>>, socket: OwnedFd) {
+    fn join(&mut self, peer: PeerId, Newcomer { page, socket, entry }: Newcomer) {
         self.numbers += 1;
         let number = WORKER | self.numbers;
         let waited_for = self.set.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number));
@@ -271,77 +296,20 @@ impl Desk {
             crate::event::warn(&format!("{peer} gets no connections: cannot listen to it: {err}"));
         }
         let deaf = waited_for.is_err();
-        let guest = Guest { number, page, socket, rung: false, to_ring: false, claimed: Vec::new(), deaf };
+        let guest = Guest {
+            number,
+            page,
+            socket,
+            rung: false,
+            to_ring: false,
+            told: 0,
+            entry,
+            claimed: Vec::new(),
+            dismissed: false,
+            deaf,
+        };
         self.guests.insert(peer, guest);
         self.dispatch.join(peer);
-    }
-
-    /// Accepts while there is room.
-    fn accept(&mut self, listener: u16) {
-        let Some(at) = self.hosts.iter().position(|host| host.listener == listener) else { return };
-        let now = Instant::now();
-        for _ in 0..MOUTHFUL {
-            if self.closed {
-                return;
-            }
-            match self.accept_one(at, listener) {
-                Ok(()) => self.pace.took(now),
-                Err(trouble) => match trouble {
-                    Trouble::OneConnection => {}
-                    Trouble::Empty | Trouble::Full => return,
-                    Trouble::Closed => {
-                        self.closed = true;
-                        return;
-                    }
-                    Trouble::Exhausted(err) => {
-                        exhaustion::warn(&err);
-                        self.pause = Some(now + exhaustion::PAUSE);
-                        return;
-                    }
-                },
-            }
-            self.offer(now);
-        }
-    }
-
-    /// Accepts one, to offer it, or to refuse it where there is no room.
-    fn accept_one(&mut self, at: usize, listener: u16) -> Result<(), Trouble> {
-        let socket = &self.hosts[at].socket;
-        if !self.dispatch.has_room(listener, &self.guests) || !self.has_cluster_room() {
-            return if self.refuses() { socket.refuse().map_err(Trouble::from) } else { Err(Trouble::Full) };
-        }
-        // BEFORE it is accepted: two may want the last place.
-        let counted = match &self.policy.book {
-            Some(book) => Some(Book::try_take(book).ok_or(Trouble::Full)?),
-            None => None,
-        };
-        let incoming = socket::accept(socket.as_fd()).map_err(Trouble::from)?;
-        let connection = Held { fd: incoming.fd, _counted: counted };
-        self.dispatch.add(Accepted { connection, listener });
-        Ok(())
-    }
-
-    /// Where there is none, the workers tell when there is again.
-    fn has_cluster_room(&self) -> bool {
-        self.policy.book.as_ref().is_none_or(|book| !book.must_wait())
-    }
-
-    /// Whether connections are refused for now: no worker has room.
-    fn refuses(&self) -> bool {
-        let hearing = self.guests.values().filter(|guest| !guest.deaf).map(|guest| &**guest.page);
-        self.policy.refuses && (limits::all_full(hearing) || !self.has_cluster_room())
-    }
-
-    /// Resets connections that were offered and come to nobody.
-    fn refuse_homeless(&mut self) {
-        if !self.dispatch.has_homeless() || !self.refuses() {
-            return;
-        }
-        for Accepted { connection, listener } in self.dispatch.take_homeless() {
-            if let Some(host) = self.hosts.iter().find(|host| host.listener == listener) {
-                host.socket.reset(connection.fd);
-            }
-        }
     }
 
     /// Writes offers into the pages of those who are to have them.
@@ -357,10 +325,6 @@ impl Desk {
 
     /// Takes back what nobody claims while others have nothing to do.
     fn take_back(&mut self, now: Instant) {
-        // At the end each worker claims what it is offered, and leaves: who is idle is about to be gone.
-        if self.closed {
-            return;
-        }
         let overdue = self.dispatch.overdue(now, &self.guests);
         self.revoke(overdue);
     }
@@ -374,122 +338,6 @@ impl Desk {
                     self.dispatch.revoked(placed);
                 }
                 fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
-            }
-        }
-    }
-
-    /// What a worker says.
-    fn hear_worker(&mut self, peer: PeerId) {
-        loop {
-            let Some(guest) = self.guests.get_mut(&peer) else { return };
-            match ToPrimary::receive(guest.socket.as_fd()) {
-                // It is looked whether there is at the end of this turn.
-                Heard::Said(ToPrimary::Room) => {}
-                Heard::Said(ToPrimary::Here | ToPrimary::Claims) => {
-                    guest.rung = false;
-                    self.dispatch.is_here(peer);
-                }
-                Heard::Nothing => break,
-                Heard::End => {
-                    guest.deaf = true;
-                    let _ = self.set.delete(guest.socket.as_fd());
-                    break;
-                }
-            }
-        }
-        self.collect(peer);
-    }
-
-    /// Looks which of its offers a worker has claimed.
-    fn collect(&mut self, peer: PeerId) {
-        if let Some(guest) = self.guests.get_mut(&peer) {
-            guest.to_ring = false;
-        }
-        for placed in self.dispatch.made_to(peer) {
-            let Some(guest) = self.guests.get_mut(&peer) else { return };
-            match guest.page.offers.fate(placed.at, placed.offer) {
-                // It may have looked before that one came.
-                Fate::Open => guest.to_ring = true,
-                fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
-            }
-        }
-    }
-
-    fn settle(&mut self, placed: Placed, fate: Fate) {
-        let Some(guest) = self.guests.get_mut(&placed.peer) else { return };
-        guest.page.offers.clear(placed.at);
-        if fate == Fate::Garbled {
-            // Its page is its own to spoil; the connection is not.
-            return self.dispatch.revoked(placed);
-        }
-        if let Some(Accepted { connection, listener }) = self.dispatch.claimed(placed) {
-            guest.claimed.push((connection, listener));
-        }
-    }
-
-    /// Sends what is claimed.
-    fn send(&mut self, now: Instant) {
-        let mut lost = Vec::new();
-        for guest in self.guests.values_mut() {
-            while !guest.claimed.is_empty() {
-                let some = guest.claimed.len().min(passing::MOST);
-                match ToWorker::send_connections(guest.socket.as_fd(), &guest.claimed[..some]) {
-                    // Closed here: the worker's end is the last one, so that its client sees the end.
-                    Ok(()) => drop(guest.claimed.drain(..some)),
-                    // It does not read; or too many descriptors are on their way (unix(7), ETOOMANYREFS).
-                    Err(Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => {
-                        self.retry = Some(now + RETRY);
-                        break;
-                    }
-                    Err(_) => {
-                        guest.deaf = true;
-                        lost.append(&mut guest.claimed);
-                    }
-                }
-            }
-        }
-        if !lost.is_empty() {
-            self.give_back(lost);
-            self.offer(now);
-        }
-    }
-
-    fn give_back(&mut self, connections: Vec<(Held, u16)>) {
-        for (connection, listener) in connections {
-            self.dispatch.add(Accepted { connection, listener });
-        }
-    }
-
-    /// Tells workers of offers, once until they answer.
-    fn ring(&mut self) {
-        for guest in self.guests.values_mut().filter(|guest| guest.to_ring && !guest.rung && !guest.deaf) {
-            if ToWorker::ring(guest.socket.as_fd()).is_ok() {
-                guest.rung = true;
-                guest.to_ring = false;
-            }
-        }
-    }
-
-    /// Waits for connections only while they have somewhere to go.
-    fn mind_listeners(&mut self) {
-        let (room, refuses) = (self.has_cluster_room(), self.refuses());
-        for host in &mut self.hosts {
-            let has_room = room && self.dispatch.has_room(host.listener, &self.guests);
-            let wanted = !self.closed && self.pause.is_none() && (has_room || refuses);
-            let changed = match (wanted, host.inside) {
-                (true, false) => {
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(host.listener));
-                    self.set.add(host.socket.as_fd(), event)
-                }
-                (false, true) => self.set.delete(host.socket.as_fd()),
-                (true, true) | (false, false) => continue,
-            };
-            match changed {
-                Ok(()) => host.inside = wanted,
-                Err(err) => {
-                    exhaustion::warn(&err.into());
-                    self.pause = Some(Instant::now() + exhaustion::PAUSE);
-                }
             }
         }
     }

@@ -1,8 +1,12 @@
-//! Whom the primary offers a connection that it has accepted. Decides only; `handoff.rs` acts.
+//! Whom the primary offers a connection that it has accepted. Decides only; `desk.rs` acts.
 //!
 //! An offer that is not claimed soon is taken back when somebody else has nothing to do: a worker whose loop is
 //! blocked, or that is stopped, keeps nobody waiting. Where all are busy it stays, and the primary accepts no more
 //! than they have places for: the rest waits in the kernel's queue.
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -12,6 +16,8 @@ use crate::scheduling::Scheduling;
 
 /// How long a worker may leave an offer unclaimed while another is idle.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
+/// How long a worker may claim nothing of what it is offered while others, none of them idle, claim something.
+const STALL: Duration = Duration::from_millis(24);
 
 /// A connection that was accepted, and for which listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +45,10 @@ struct Taker<T> {
     standing: Standing,
     /// When it was offered something last, for each listener: numbers that grow.
     turns: Vec<u64>,
+    /// Offers that it has claimed so far, and when it was last seen to have claimed any.
+    claims: u64,
+    seen: u64,
+    moved: Option<Instant>,
 }
 
 /// Whether a worker is offered connections.
@@ -94,7 +104,16 @@ impl<T> Dispatch<T> {
     pub(crate) fn join(&mut self, peer: PeerId) {
         let turns = vec![0; self.schedulings.len()];
         let places = std::array::from_fn(|_| None);
-        self.takers.push(Taker { peer, places, open: 0, standing: Standing::New, turns });
+        self.takers.push(Taker {
+            peer,
+            places,
+            open: 0,
+            standing: Standing::New,
+            turns,
+            claims: 0,
+            seen: 0,
+            moved: None,
+        });
     }
 
     /// The worker says that it waits for connections.
@@ -110,14 +129,17 @@ impl<T> Dispatch<T> {
     pub(crate) fn retire(&mut self, peer: PeerId) -> Vec<Placed> {
         let Some(taker) = self.taker(peer) else { return Vec::new() };
         taker.standing = Standing::Retired;
-        taker.made().collect()
+        newest_first(taker.made().collect())
     }
 
     /// The worker is gone, and whatever it had not been sent is somebody else's.
     pub(crate) fn leave(&mut self, peer: PeerId) {
         let Some(at) = self.takers.iter().position(|taker| taker.peer == peer) else { return };
         let taker = self.takers.remove(at);
-        self.homeless.extend(taker.places.into_iter().flatten().map(|made| made.accepted));
+        let mut made: Vec<Made<T>> = taker.places.into_iter().flatten().collect();
+        made.sort_by_key(|made| Reverse(made.offer));
+        // They have waited the longest.
+        made.into_iter().for_each(|made| self.homeless.push_front(made.accepted));
     }
 
     /// A connection was accepted, or given back: it is placed as soon as there is room.
@@ -140,6 +162,9 @@ impl<T> Dispatch<T> {
             self.look_at.get_or_insert(now + PATIENCE);
             let (number, taker) = (self.number, &mut self.takers[chosen]);
             let at = taker.places.iter().position(Option::is_none)?;
+            if taker.open == 0 {
+                taker.moved = Some(now);
+            }
             taker.places[at] = Some(Made { offer, accepted, since: now });
             taker.open += 1;
             taker.turns[usize::from(listener)] = number;
@@ -163,6 +188,16 @@ impl<T> Dispatch<T> {
         self.homeless.is_empty() && self.choose(listener, loads).is_some()
     }
 
+    /// Whether every connection that was accepted is claimed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.homeless.is_empty() && self.takers.iter().all(|taker| taker.places.iter().all(Option::is_none))
+    }
+
+    /// The number of the newest offer.
+    pub(crate) fn newest(&self) -> u64 {
+        self.number
+    }
+
     /// Offers of a worker that it has not been sent.
     pub(crate) fn made_to(&self, peer: PeerId) -> Vec<Placed> {
         let taker = self.takers.iter().find(|taker| taker.peer == peer);
@@ -172,6 +207,7 @@ impl<T> Dispatch<T> {
     /// The worker has claimed an offer: here is the connection to send.
     pub(crate) fn claimed(&mut self, placed: Placed) -> Option<Accepted<T>> {
         self.is_here(placed.peer);
+        self.taker(placed.peer)?.claims += 1;
         self.take(placed)
     }
 
@@ -188,15 +224,19 @@ impl<T> Dispatch<T> {
         self.look_at
     }
 
-    /// Offers to take back: nobody has claimed them for long, and others have nothing to do. Who is slow is
-    /// offered nothing until it says that it is there.
+    /// Offers to take back, the newest first: nobody has claimed them for long, and others have nothing to do, or get on where this one
+    /// does not. Who is slow is offered nothing until it says that it is there.
     pub(crate) fn overdue(&mut self, now: Instant, loads: &impl Loads) -> Vec<Placed> {
         if self.look_at.is_none_or(|at| at > now) {
             return Vec::new();
         }
+        self.takers.iter_mut().for_each(|taker| taker.notice(now));
         let mut overdue = Vec::new();
         let idle: Vec<PeerId> =
             self.takers.iter().filter(|taker| taker.is_idle(loads)).map(|taker| taker.peer).collect();
+        // Its places may all be taken: as it claims some, they become free.
+        let gets_on = |taker: &Taker<T>| taker.takes(loads) && !taker.is_stuck(now);
+        let getting_on = self.takers.iter().any(gets_on);
         let mut next: Option<Instant> = None;
         for taker in &mut self.takers {
             let mut late = taker.places.iter().flatten().map(|made| made.since + PATIENCE);
@@ -204,7 +244,8 @@ impl<T> Dispatch<T> {
             let others_idle = idle.iter().any(|peer| *peer != taker.peer);
             // Who has its fill will not claim them, and others may have room before it does. Where nobody has they are
             // kept here: there is nothing to look at again and again then.
-            if first <= now && (others_idle || loads.is_full(taker.peer)) {
+            let is_slow = taker.is_stuck(now) && getting_on;
+            if first <= now && (others_idle || is_slow || loads.is_full(taker.peer)) {
                 taker.standing =
                     if taker.standing == Standing::Retired { Standing::Retired } else { Standing::Silent };
                 overdue.extend(taker.made());
@@ -214,24 +255,20 @@ impl<T> Dispatch<T> {
             next = Some(next.map_or(again, |next| next.min(again)));
         }
         self.look_at = next;
-        overdue
+        newest_first(overdue)
     }
 
     /// Who gets a connection of this listener.
     fn choose(&self, listener: u16, loads: &impl Loads) -> Option<usize> {
         let scheduling = self.schedulings.get(usize::from(listener)).copied().flatten()?;
         let takers = self.takers.iter().enumerate();
-        let eligible = takers.filter(|(_, taker)| {
-            taker.standing == Standing::Good
-                && taker.places.iter().any(Option::is_none)
-                && !loads.is_full(taker.peer)
-        });
+        let eligible = takers.filter(|(_, taker)| taker.has_place(loads));
         let turn = |taker: &Taker<T>| taker.turns[usize::from(listener)];
         let chosen = match scheduling {
             Scheduling::Shared | Scheduling::RoundRobin => eligible.min_by_key(|(_, taker)| turn(taker)),
-            Scheduling::LeastConnections => {
-                eligible.min_by_key(|(_, taker)| (loads.open(taker.peer) + taker.open as u64, turn(taker)))
-            }
+            Scheduling::LeastConnections => eligible.min_by_key(|(_, taker)| {
+                (loads.open(taker.peer).saturating_add(taker.open as u64), turn(taker))
+            }),
         };
         chosen.map(|(at, _)| at)
     }
@@ -248,6 +285,12 @@ impl<T> Dispatch<T> {
     }
 }
 
+/// Each goes to the head of those who wait: the oldest last, so that it is the first there.
+fn newest_first(mut offers: Vec<Placed>) -> Vec<Placed> {
+    offers.sort_by_key(|placed| Reverse(placed.offer));
+    offers
+}
+
 impl<T> Taker<T> {
     fn made(&self) -> impl Iterator<Item = Placed> {
         let places = self.places.iter().enumerate();
@@ -256,141 +299,27 @@ impl<T> Taker<T> {
         })
     }
 
+    fn has_place(&self, loads: &impl Loads) -> bool {
+        self.takes(loads) && self.places.iter().any(Option::is_none)
+    }
+
+    fn takes(&self, loads: &impl Loads) -> bool {
+        self.standing == Standing::Good && !loads.is_full(self.peer)
+    }
+
     fn is_idle(&self, loads: &impl Loads) -> bool {
-        self.open == 0 && self.standing == Standing::Good && !loads.is_full(self.peer)
+        self.open == 0 && self.has_place(loads)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::id::WorkerId;
-
-    /// Open connections of the workers; whoever is not in here is full.
-    type Opened = BTreeMap<PeerId, u64>;
-
-    impl Loads for Opened {
-        fn open(&self, peer: PeerId) -> u64 {
-            self.get(&peer).copied().unwrap_or(0)
-        }
-
-        fn is_full(&self, peer: PeerId) -> bool {
-            !self.contains_key(&peer)
+    /// Whether it has claimed anything since it was looked at last.
+    fn notice(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.seen, self.claims) != self.claims {
+            self.moved = Some(now);
         }
     }
 
-    fn worker(number: u64) -> PeerId {
-        PeerId::Worker(WorkerId(number))
-    }
-
-    /// With workers 1 to `count`, who are there.
-    fn among(count: u64, scheduling: Scheduling) -> (Dispatch<u32>, Opened, Instant) {
-        let mut dispatch = Dispatch::new(vec![Some(scheduling)]);
-        for number in 1..=count {
-            dispatch.join(worker(number));
-            dispatch.is_here(worker(number));
-        }
-        (dispatch, (1..=count).map(|number| (worker(number), 0)).collect(), Instant::now())
-    }
-
-    fn add(dispatch: &mut Dispatch<u32>, connections: impl IntoIterator<Item = u32>) {
-        connections.into_iter().for_each(|connection| dispatch.add(Accepted { connection, listener: 0 }));
-    }
-
-    /// Places all that can be placed; answers with to whom.
-    fn place(dispatch: &mut Dispatch<u32>, now: Instant, loads: &Opened) -> Vec<Placed> {
-        std::iter::from_fn(|| dispatch.place(now, loads)).collect()
-    }
-
-    fn peers(placed: &[Placed]) -> Vec<PeerId> {
-        placed.iter().map(|placed| placed.peer).collect()
-    }
-
-    #[test]
-    fn round_robin_goes_round() {
-        let (mut dispatch, loads, now) = among(3, Scheduling::RoundRobin);
-        add(&mut dispatch, 0..7);
-        let wanted: Vec<PeerId> = [1, 2, 3, 1, 2, 3, 1].map(worker).into();
-        assert_eq!(peers(&place(&mut dispatch, now, &loads)), wanted);
-    }
-
-    #[test]
-    fn the_fewest_are_those_open_and_those_offered() {
-        let (mut dispatch, mut loads, now) = among(3, Scheduling::LeastConnections);
-        loads.insert(worker(1), 2);
-        loads.insert(worker(2), 1);
-        add(&mut dispatch, 0..5);
-        // Among equals whoever was offered something the longest ago.
-        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [3, 2, 3, 1, 2].map(worker));
-    }
-
-    #[test]
-    fn no_more_is_placed_than_there_are_places() {
-        let (mut dispatch, loads, now) = among(2, Scheduling::RoundRobin);
-        add(&mut dispatch, 0..100);
-        assert_eq!(place(&mut dispatch, now, &loads).len(), 2 * MOST);
-        assert!(!dispatch.has_room(0, &loads), "nothing more is to be accepted");
-        let claimed = dispatch.made_to(worker(1))[5];
-        assert_eq!(dispatch.claimed(claimed).unwrap().connection, 10);
-        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [worker(1)]);
-    }
-
-    #[test]
-    fn nobody_is_offered_anything_who_is_new_full_or_retired() {
-        let (mut dispatch, mut loads, now) = among(3, Scheduling::RoundRobin);
-        dispatch.join(worker(4));
-        loads.insert(worker(4), 0);
-        loads.remove(&worker(1));
-        dispatch.retire(worker(2));
-        dispatch.is_here(worker(2));
-        add(&mut dispatch, 0..3);
-        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [worker(3); 3]);
-    }
-
-    #[test]
-    fn what_nobody_claims_goes_to_whoever_is_idle_and_only_then() {
-        let (mut dispatch, loads, now) = among(2, Scheduling::RoundRobin);
-        add(&mut dispatch, 0..2);
-        let placed = place(&mut dispatch, now, &loads);
-        let late = now + PATIENCE;
-        assert!(dispatch.overdue(late - PATIENCE / 2, &loads).is_empty(), "it is early");
-        assert!(dispatch.overdue(late, &loads).is_empty(), "both are busy");
-        dispatch.claimed(placed[1]).unwrap();
-        let again = dispatch.look_at().unwrap();
-        assert!(again <= late + PATIENCE, "it is looked at again soon");
-        assert_eq!(dispatch.overdue(again, &loads), [placed[0]]);
-        dispatch.revoked(placed[0]);
-        assert_eq!(peers(&place(&mut dispatch, again, &loads)), [worker(2)]);
-        // It is silent: nothing until it says that it is there.
-        add(&mut dispatch, [9]);
-        assert_eq!(peers(&place(&mut dispatch, again, &loads)), [worker(2)]);
-        dispatch.is_here(worker(1));
-        add(&mut dispatch, [9]);
-        assert_eq!(peers(&place(&mut dispatch, again, &loads)), [worker(1)]);
-    }
-
-    #[test]
-    fn what_a_worker_that_is_gone_had_is_offered_to_others() {
-        let (mut dispatch, loads, now) = among(2, Scheduling::RoundRobin);
-        add(&mut dispatch, 0..4);
-        let placed = place(&mut dispatch, now, &loads);
-        dispatch.leave(worker(1));
-        assert_eq!(peers(&place(&mut dispatch, now, &loads)), [worker(2); 2]);
-        assert!(dispatch.claimed(placed[0]).is_none(), "its claim is worth nothing now");
-    }
-
-    #[test]
-    fn with_nobody_there_it_is_kept_for_who_comes() {
-        let (mut dispatch, mut loads, now) = among(1, Scheduling::RoundRobin);
-        add(&mut dispatch, 0..3);
-        place(&mut dispatch, now, &loads);
-        dispatch.leave(worker(1));
-        assert!(place(&mut dispatch, now, &loads).is_empty());
-        dispatch.join(worker(2));
-        dispatch.is_here(worker(2));
-        loads.insert(worker(2), 0);
-        assert_eq!(place(&mut dispatch, now, &loads).len(), 3);
+    /// It has offers, and has claimed none for long.
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.open > 0 && self.moved.is_some_and(|moved| moved + STALL <= now)
     }
 }

@@ -83,7 +83,12 @@ impl Handed {
     /// Takes what is claimed. Where the cluster ends, or its primary is gone, it takes all that was offered and all that
     /// is queued, and closes the queue.
     pub(crate) fn leave(&mut self, closes_queue: bool, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
-        self.gate.leave();
+        if closes_queue {
+            // At its limit it is woken when one of its connections ends: what it was offered nobody else may take.
+            let _ = self.gate.ask(1, cx);
+        } else {
+            self.gate.leave();
+        }
         // Claimed BEFORE the queue is emptied, so that it is on its way meanwhile.
         let is_done = self.intake.leave(self.desk, closes_queue, cx.waker());
         // And the queue BEFORE what arrives: the sentinel closes it in a moment, what is claimed has time.
@@ -116,5 +121,11 @@ impl Handed {
             }
         }
         None
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        self.intake.rise(self.desk);
     }
 }

@@ -33,6 +33,8 @@ struct State {
     desks: Vec<Desk>,
     /// The primary has rung and has had no answer; from the start it wants to hear that somebody is here.
     owes_answer: bool,
+    /// Nothing more will be offered: all was claimed, or the primary is gone.
+    nothing_more: bool,
     /// The primary is gone.
     ended: bool,
     spare: Spare,
@@ -70,8 +72,13 @@ impl Intake {
         admission: Arc<Admission>,
     ) -> io::Result<Arc<Self>> {
         let heard = readiness::watch_reading(socket.clone())?;
-        let state =
-            Mutex::new(State { desks: Vec::new(), owes_answer: true, ended: false, spare: Spare::new() });
+        let state = Mutex::new(State {
+            desks: Vec::new(),
+            owes_answer: true,
+            nothing_more: false,
+            ended: false,
+            spare: Spare::default(),
+        });
         let intake = Arc::new(Self { socket, page, admission, state });
         tokio::spawn(intake.clone().listen(heard));
         Ok(intake)
@@ -97,7 +104,8 @@ impl Intake {
     /// There may be no descriptors for what would be claimed.
     pub(crate) fn wait(&self, desk: usize, most: usize, waker: &Waker) -> io::Result<bool> {
         let mut state = self.lock();
-        let State { desks, owes_answer, ended, spare } = &mut *state;
+        let State { desks, owes_answer, ended, spare, .. } = &mut *state;
+        let expected: usize = desks.iter().map(|desk| desk.expected).sum();
         let desk = &mut desks[desk];
         if !desk.arrived.is_empty() {
             return Ok(true);
@@ -111,11 +119,23 @@ impl Intake {
         }
         if most == 0 {
             *owes_answer = true;
-        } else if let Err(err) = spare.check(most, self.socket.as_fd()) {
-            *owes_answer = true;
-            self.admission.lacks_descriptors();
-            return Err(err);
-        } else if self.claim(desk, most) {
+            return Ok(false);
+        }
+        let offered = desk.listeners.iter().any(|listener| self.page.offers.waits(*listener));
+        let mut kept = expected;
+        if offered {
+            let more = most.saturating_sub(desk.expected);
+            match spare.keep(expected + more, expected, self.socket.as_fd()) {
+                Ok(count) => kept = count,
+                Err(err) => {
+                    *owes_answer = true;
+                    self.admission.lacks_descriptors();
+                    return Err(err);
+                }
+            }
+        }
+        let most = most.min(desk.expected + kept.saturating_sub(expected));
+        if offered && self.claim(desk, most) {
             *owes_answer = false;
         } else if std::mem::take(owes_answer) {
             let _ = ToPrimary::Here.send(self.socket.as_fd());
@@ -152,23 +172,49 @@ impl Intake {
             || listeners.iter().any(|listener| self.page.offers.waits(*listener))
     }
 
-    /// The acceptor leaves: whether it has nothing more to expect. Where nobody will take its offers they are claimed.
+    /// The acceptor leaves: whether it has nothing more to expect. Where nobody will take its offers they are claimed;
+    /// and as long as others have some that they may leave to it, it stays.
     pub(crate) fn leave(&self, desk: usize, claims_all: bool, waker: &Waker) -> bool {
         let mut state = self.lock();
-        let ended = state.ended;
-        let desk = &mut state.desks[desk];
-        if claims_all && !ended {
-            self.claim(desk, MOST);
-        }
+        let State { desks, owes_answer, nothing_more, ended, .. } = &mut *state;
+        let desk = &mut desks[desk];
         desk.waker = Some(waker.clone());
-        ended || desk.expected == 0
+        if *ended {
+            return true;
+        }
+        if !claims_all {
+            return desk.expected == 0;
+        }
+        if self.claim(desk, MOST) {
+            *owes_answer = false;
+        } else if std::mem::take(owes_answer) {
+            let _ = ToPrimary::Here.send(self.socket.as_fd());
+        }
+        *nothing_more && desk.expected == 0
+    }
+
+    /// The acceptor is no more: another one at the same listeners has what was to come to it. Where there is none, it is
+    /// closed: nobody would answer those clients.
+    pub(crate) fn rise(&self, desk: usize) {
+        let mut state = self.lock();
+        let Desk { listeners, arrived, expected, .. } = std::mem::take(&mut state.desks[desk]);
+        match state.desks.iter_mut().find(|other| !listeners.is_empty() && other.listeners == listeners) {
+            Some(other) => {
+                other.arrived.extend(arrived);
+                other.expected += expected;
+            }
+            None => (0..arrived.len() + expected).for_each(|_| drop(Admission::arrived(&self.admission))),
+        }
+        wake(state, |_| true);
     }
 
     async fn listen(self: Arc<Self>, heard: AsyncFd<Arc<OwnedFd>>) {
         while let Ok(mut ready) = heard.readable().await {
+            self.lock().spare.make_room();
             match ToWorker::receive(self.socket.as_fd()) {
                 Heard::Said(ToWorker::Ring) => self.rung(),
                 Heard::Said(ToWorker::Connections { arrived, lost }) => self.arrived(arrived, &lost),
+                Heard::Said(ToWorker::NothingMore) => self.dismissed(),
                 Heard::Nothing => ready.clear_ready(),
                 Heard::End => break,
             }
@@ -176,7 +222,7 @@ impl Intake {
         let mut state = self.lock();
         state.ended = true;
         let missing: usize = state.desks.iter_mut().map(|desk| std::mem::take(&mut desk.expected)).sum();
-        (0..missing).for_each(|_| drop(Admission::arrived(&self.admission)));
+        self.admission.never_came(missing);
         wake(state, |_| true);
     }
 
@@ -186,17 +232,21 @@ impl Intake {
         wake(state, |_| true);
     }
 
+    fn dismissed(&self) {
+        let mut state = self.lock();
+        state.nothing_more = true;
+        wake(state, |_| true);
+    }
+
     fn arrived(&self, connections: Vec<(OwnedFd, u16)>, lost: &[u16]) {
         let mut state = self.lock();
         for (fd, listener) in connections {
-            state.spare.took(&fd);
             // One that nobody has asked for is closed.
             if let Some(desk) = state.expects(listener) {
                 desk.arrived.push_back(fd);
             }
         }
         for &listener in lost {
-            state.spare.lost();
             if state.expects(listener).is_some() {
                 drop(Admission::arrived(&self.admission));
             }
@@ -218,4 +268,65 @@ fn wake(mut state: MutexGuard<'_, State>, which: impl Fn(&Desk) -> bool) {
     let wakers: Vec<Waker> = desks.filter_map(|desk| desk.waker.take()).collect();
     drop(state);
     wakers.into_iter().for_each(Waker::wake);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::conn::admission::Limits;
+    use crate::conn::handoff::offer::Offer;
+    use crate::conn::handoff::passing;
+
+    const LISTENER: u16 = 3;
+
+    /// A worker's intake, and what the primary has of it.
+    fn intake() -> (Arc<Intake>, Arc<Mapped<Page>>, OwnedFd) {
+        let (primary, worker) = passing::pair().unwrap();
+        let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
+        let admission = Arc::new(Admission::new(page.clone(), &Limits::default(), None));
+        (Intake::open(Arc::new(worker), page.clone(), admission).unwrap(), page, primary)
+    }
+
+    /// The acceptor at this desk claims one, and is dropped BEFORE it has come; answers with the client.
+    async fn drop_with_one_on_its_way(
+        intake: &Intake,
+        page: &Page,
+        primary: &OwnedFd,
+        desk: usize,
+    ) -> UnixStream {
+        page.offers.put(0, Offer::new(1, LISTENER));
+        assert!(!intake.wait(desk, 1, Waker::noop()).unwrap());
+        assert_eq!(page.connections_open(), 1);
+        intake.rise(desk);
+        let (client, connection) = UnixStream::pair().unwrap();
+        ToWorker::send_connections(primary.as_fd(), &[(connection, LISTENER)]).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client
+    }
+
+    #[tokio::test]
+    async fn what_comes_for_an_acceptor_that_was_dropped_another_has() {
+        let (intake, page, primary) = intake();
+        let (first, second) = (intake.sit(vec![LISTENER]), intake.sit(vec![LISTENER]));
+        let _client = drop_with_one_on_its_way(&intake, &page, &primary, first).await;
+        let taken = std::future::poll_fn(|cx| {
+            let _ = intake.wait(second, 1, cx.waker()).unwrap();
+            intake.take(second).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+        });
+        drop(tokio::time::timeout(Duration::from_secs(60), taken).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_other_the_client_sees_the_end() {
+        let (intake, page, primary) = intake();
+        let desk = intake.sit(vec![LISTENER]);
+        let mut client = drop_with_one_on_its_way(&intake, &page, &primary, desk).await;
+        let end = tokio::task::spawn_blocking(move || client.read(&mut [0]));
+        assert_eq!(end.await.unwrap().unwrap(), 0);
+        assert_eq!(page.connections_open(), 0);
+    }
 }

@@ -14,7 +14,7 @@ const CLAIMED: u64 = 1;
 const LISTENER: u64 = 0xfffe;
 
 /// An offer: of a connection that came to this listener. Numbers are never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Offer(u64);
 
 /// The offers to one worker, in its page.
@@ -38,6 +38,11 @@ impl Offer {
     /// The `number`th, from 1 on.
     pub(crate) fn new(number: u64, listener: u16) -> Self {
         Self(number << 16 | u64::from(listener) << 1 & LISTENER)
+    }
+
+    /// Which one it is: later ones have larger numbers.
+    pub(crate) fn number(self) -> u64 {
+        self.0 >> 16
     }
 
     fn listener(word: u64) -> u16 {
@@ -75,26 +80,46 @@ impl Offers {
         self.words[at].store(0, Ordering::Release);
     }
 
-    /// The worker claims up to `most` offers of this listener, the oldest first; answers with how many it got.
+    /// The worker claims up to `most` offers of this listener, the oldest first: in the order of places, some would
+    /// wait for as long as others come. Answers with how many it got.
     pub(crate) fn claim(&self, listener: u16, most: usize) -> usize {
-        let mut open: [(u64, usize); MOST] =
-            std::array::from_fn(|at| (self.words[at].load(Ordering::Acquire), at));
-        // By the offers' numbers: a place is used again while an older offer waits in another.
-        open.sort_unstable();
-        let wanted = open
-            .into_iter()
-            .filter(|(word, _)| *word != 0 && word & CLAIMED == 0 && Offer::listener(*word) == listener);
-        let claim = |(word, at): &(u64, usize)| {
-            let place = &self.words[*at];
-            place.compare_exchange(*word, word | CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        };
-        wanted.filter(claim).take(most).count()
+        if most == 0 {
+            return 0;
+        }
+        let mut open = [(0, 0); MOST];
+        let mut count = 0;
+        for (at, place) in self.words.iter().enumerate() {
+            let word = place.load(Ordering::Acquire);
+            if word != 0 && word & CLAIMED == 0 && Offer::listener(word) == listener {
+                open[count] = (word, at);
+                count += 1;
+            }
+        }
+        // Their numbers are the upper bits.
+        open[..count].sort_unstable();
+        let claimed = open[..count].iter().filter(|(word, at)| {
+            let (claim, place) = (word | CLAIMED, &self.words[*at]);
+            place.compare_exchange(*word, claim, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        });
+        claimed.take(most).count()
     }
 
     /// Whether an offer of this listener waits for the worker.
     pub(crate) fn waits(&self, listener: u16) -> bool {
         let open = |word: u64| word != 0 && word & CLAIMED == 0 && Offer::listener(word) == listener;
         self.words.iter().any(|place| open(place.load(Ordering::Acquire)))
+    }
+}
+
+#[cfg(test)]
+impl Offers {
+    pub(crate) fn empty() -> Self {
+        Self { words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// What a worker may do to its page, whatever it is.
+    pub(crate) fn scribble(&self, at: usize, change: impl Fn(u64) -> u64) {
+        self.words[at].store(change(self.words[at].load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 }
 
@@ -106,13 +131,9 @@ mod tests {
 
     use super::*;
 
-    fn offers() -> Offers {
-        Offers { words: std::array::from_fn(|_| AtomicU64::new(0)) }
-    }
-
     #[test]
     fn an_offer_is_claimed_once_and_only_by_its_listener() {
-        let offers = offers();
+        let offers = Offers::empty();
         let offer = Offer::new(1, 7);
         offers.put(3, offer);
         assert!(offers.waits(7) && !offers.waits(6));
@@ -126,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_cannot_be_claimed() {
-        let offers = offers();
+        let offers = Offers::empty();
         let offer = Offer::new(1, 0);
         offers.put(0, offer);
         assert_eq!(offers.revoke(0, offer), Fate::Open);
@@ -139,26 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_is_claimed_first_wherever_it_is() {
+        let offers = Offers::empty();
+        let (older, newer) = (Offer::new(7, 0), Offer::new(8, 0));
+        offers.put(9, older);
+        offers.put(2, newer);
+        assert_eq!(offers.claim(0, 1), 1);
+        assert_eq!((offers.fate(9, older), offers.fate(2, newer)), (Fate::Claimed, Fate::Open));
+    }
+
+    #[test]
     fn no_more_are_claimed_than_were_asked_for() {
-        let offers = offers();
+        let offers = Offers::empty();
         (0..10).for_each(|at| offers.put(at, Offer::new(at as u64 + 1, 0)));
         assert_eq!(offers.claim(0, 4), 4);
         assert_eq!(offers.claim(0, 100), 6);
     }
 
     #[test]
-    fn whoever_has_waited_longest_is_claimed_first() {
-        let offers = offers();
-        let (old, new) = (Offer::new(1, 0), Offer::new(2, 0));
-        offers.put(7, old);
-        offers.put(3, new);
-        assert_eq!(offers.claim(0, 1), 1);
-        assert_eq!((offers.fate(7, old), offers.fate(3, new)), (Fate::Claimed, Fate::Open));
-    }
-
-    #[test]
     fn the_largest_listener_and_a_large_number_stay_apart() {
-        let offers = offers();
+        let offers = Offers::empty();
         let offer = Offer::new((1 << 48) - 1, 0x7fff);
         offers.put(0, offer);
         assert!(offers.waits(0x7fff));
@@ -169,7 +190,7 @@ mod tests {
     #[test]
     fn exactly_one_side_has_it_however_both_are_interleaved() {
         const ROUNDS: u64 = 20_000;
-        let offers = Arc::new(offers());
+        let offers = Arc::new(Offers::empty());
         let done = Arc::new(AtomicBool::new(false));
         let worker = {
             let (offers, done) = (offers.clone(), done.clone());

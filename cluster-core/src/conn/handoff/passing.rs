@@ -15,6 +15,8 @@ pub(crate) enum ToWorker {
     /// Connections that you have claimed, each with its listener; and of those that this process had no descriptor
     /// for, the listeners.
     Connections { arrived: Vec<(OwnedFd, u16)>, lost: Vec<u16> },
+    /// The cluster ends: nothing more is accepted, and all that was is sent.
+    NothingMore,
 }
 
 /// A worker to the primary.
@@ -33,6 +35,7 @@ const CONNECTIONS: u8 = 2;
 const HERE: u8 = 3;
 const CLAIMS: u8 = 4;
 const ROOM: u8 = 5;
+const NOTHING_MORE: u8 = 6;
 
 /// The most connections in one packet.
 pub(crate) const MOST: usize = MAX_DESCRIPTORS;
@@ -78,6 +81,11 @@ impl ToWorker {
         channel::try_send(socket, &[RING], &[])
     }
 
+    /// Says that there is nothing more to come; never waits.
+    pub(crate) fn dismiss(socket: BorrowedFd<'_>) -> nix::Result<()> {
+        channel::try_send(socket, &[NOTHING_MORE], &[])
+    }
+
     /// Sends up to [`MOST`] connections; never waits. They are the other's once it has succeeded.
     pub(crate) fn send_connections(
         socket: BorrowedFd<'_>,
@@ -99,6 +107,7 @@ impl ToWorker {
         };
         match packet[..received.len].split_first() {
             Some((&RING, [])) => Heard::Said(ToWorker::Ring),
+            Some((&NOTHING_MORE, [])) => Heard::Said(ToWorker::NothingMore),
             Some((&CONNECTIONS, listeners)) => {
                 let mut listeners = listeners.as_chunks().0.iter().copied().map(u16::from_le_bytes);
                 let arrived = received.fds.into_iter().zip(listeners.by_ref()).collect();

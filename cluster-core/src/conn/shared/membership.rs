@@ -4,6 +4,9 @@
 //! The kernel spends a connection's wake-up on one worker. Where that one dies, stops or leaves before it accepts,
 //! the connection waits while others sleep. So whoever leaves the set without accepting rings a neighbour, and so
 //! does the doorbell of a worker whose runtime does not answer.
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 /// How long a runtime may take to answer its doorbell before a neighbour is rung.

@@ -49,6 +49,13 @@ pub(crate) enum Look {
     Exhausted(io::Error),
 }
 
+impl Drop for Queue {
+    /// An acceptor may be dropped at any time, also when it was just woken.
+    fn drop(&mut self) {
+        self.step_out();
+    }
+}
+
 impl Queue {
     pub(crate) fn new(
         page: Arc<Mapped<Page>>,

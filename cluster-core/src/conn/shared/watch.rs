@@ -23,7 +23,7 @@ use crate::sys::page::Mapped;
 use crate::sys::readiness::{self, Steady};
 
 /// Between two looks. Two of them are the longest that a connection waits while a worker is idle.
-const EVERY: Duration = Duration::from_millis(20);
+pub(crate) const EVERY: Duration = Duration::from_millis(20);
 /// While clients are refused.
 const REFUSING: Duration = Duration::from_millis(5);
 /// Clients refused in a row, before others have a turn; and in one look.
@@ -55,7 +55,7 @@ impl Steady for Next {}
 
 /// What the looks so far have shown.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Looks {
+pub(crate) struct Looks {
     /// Somebody waited when it looked last.
     waited: bool,
     /// Connections that had been accepted then.
@@ -66,7 +66,7 @@ struct Looks {
 
 /// What follows from a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// Look again soon.
     Look,
     /// Who waits may wait for nobody: ring, and look again soon.
@@ -78,7 +78,7 @@ enum Verdict {
 impl Looks {
     /// One look: whether somebody waits, and how many have been accepted so far. Who waits at two looks running may
     /// wait for nobody.
-    fn look(&mut self, waits: bool, accepted: u64) -> Verdict {
+    pub(crate) fn look(&mut self, waits: bool, accepted: u64) -> Verdict {
         let moves = std::mem::replace(&mut self.accepted, accepted) != accepted;
         let ring = std::mem::replace(&mut self.waited, waits) && waits;
         self.quiet = if moves || waits { 0 } else { self.quiet + 1 };

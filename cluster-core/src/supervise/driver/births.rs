@@ -33,6 +33,10 @@ impl Driver {
         if let Err(error) = made {
             self.unborn.remove(&peer);
             self.give_up_peer(peer);
+            // Also where it came no further than to be announced there.
+            if let Some(handoff) = &self.handoff {
+                handoff.leave(peer);
+            }
             self.untold.push_back(Input::Stillborn { peer, error });
         }
     }

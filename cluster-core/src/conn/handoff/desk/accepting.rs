@@ -1,0 +1,105 @@
+//! Taking connections from the kernel, or refusing them: only what has somewhere to go.
+
+use super::*;
+
+impl Desk {
+    /// Accepts while there is room.
+    pub(super) fn accept(&mut self, listener: u16) {
+        let Some(at) = self.hosts.iter().position(|host| host.listener == listener) else { return };
+        let now = Instant::now();
+        for _ in 0..MOUTHFUL {
+            if self.closed {
+                return;
+            }
+            match self.accept_one(at, listener) {
+                Ok(()) => self.pace.took(now),
+                Err(trouble) => match trouble {
+                    Trouble::OneConnection => {}
+                    Trouble::Empty | Trouble::Full => return,
+                    Trouble::Closed => return self.lose_host(at),
+                    Trouble::Exhausted(err) => {
+                        exhaustion::warn(&err);
+                        self.pause = Some(now + exhaustion::PAUSE);
+                        return;
+                    }
+                },
+            }
+            self.offer(now);
+        }
+    }
+
+    /// Somebody has shut a listener down: the others go on.
+    fn lose_host(&mut self, at: usize) {
+        let host = self.hosts.remove(at);
+        let _ = self.set.delete(host.socket.as_fd());
+        if !self.closed {
+            crate::event::warn(
+                "a listening socket was shut down: no more connections are handed out from it",
+            );
+        }
+    }
+
+    /// Accepts one, to offer it, or to refuse it where there is no room.
+    pub(super) fn accept_one(&mut self, at: usize, listener: u16) -> Result<(), Trouble> {
+        let socket = &self.hosts[at].socket;
+        if !self.dispatch.has_room(listener, &self.guests) || !self.has_cluster_room() {
+            return if self.refuses() { socket.refuse().map_err(Trouble::from) } else { Err(Trouble::Full) };
+        }
+        // BEFORE it is accepted: two may want the last place.
+        let counted = match &self.policy.book {
+            Some(book) => Some(Book::try_take(book).ok_or(Trouble::Full)?),
+            None => None,
+        };
+        let incoming = socket::accept(socket.as_fd()).map_err(Trouble::from)?;
+        let connection = Held { fd: incoming.fd, counted };
+        self.dispatch.add(Accepted { connection, listener });
+        Ok(())
+    }
+
+    /// Where there is none, the workers tell when there is again.
+    pub(super) fn has_cluster_room(&self) -> bool {
+        self.policy.book.as_ref().is_none_or(|book| !book.must_wait())
+    }
+
+    /// Whether connections are refused for now: no worker has room.
+    pub(super) fn refuses(&self) -> bool {
+        let hearing = self.guests.values().filter(|guest| !guest.deaf).map(|guest| &**guest.page);
+        self.policy.refuses && (limits::all_full(hearing) || !self.has_cluster_room())
+    }
+
+    /// Resets connections that were offered and come to nobody.
+    pub(super) fn refuse_homeless(&mut self) {
+        if !self.dispatch.has_homeless() || !self.refuses() {
+            return;
+        }
+        for Accepted { connection, listener } in self.dispatch.take_homeless() {
+            if let Some(host) = self.hosts.iter().find(|host| host.listener == listener) {
+                host.socket.reset(connection.fd);
+            }
+        }
+    }
+
+    /// Waits for connections only while they have somewhere to go.
+    pub(super) fn mind_listeners(&mut self) {
+        let (room, refuses) = (self.has_cluster_room(), self.refuses());
+        for host in &mut self.hosts {
+            let has_room = room && self.dispatch.has_room(host.listener, &self.guests);
+            let wanted = !self.closed && self.pause.is_none() && (has_room || refuses);
+            let changed = match (wanted, host.inside) {
+                (true, false) => {
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(host.listener));
+                    self.set.add(host.socket.as_fd(), event)
+                }
+                (false, true) => self.set.delete(host.socket.as_fd()),
+                (true, true) | (false, false) => continue,
+            };
+            match changed {
+                Ok(()) => host.inside = wanted,
+                Err(err) => {
+                    exhaustion::warn(&err.into());
+                    self.pause = Some(Instant::now() + exhaustion::PAUSE);
+                }
+            }
+        }
+    }
+}
