@@ -1,4 +1,6 @@
 //! The builder: collects what a cluster is to be.
+mod renewal;
+
 use std::future::Future;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};

@@ -10,6 +10,8 @@ pub(crate) enum Command {
     Scale { workers: u16 },
     /// Replace the worker of a slot.
     Restart { slot: Slot },
+    /// Open the program anew, and replace all by what it is now.
+    Reload,
     /// Stop gracefully.
     Stop,
 }

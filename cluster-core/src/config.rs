@@ -1,5 +1,6 @@
 //! Settings: what the builder collects, what the environment overrides, and what is refused.
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fmt, fs, io, thread};
@@ -223,6 +224,37 @@ impl Default for HangLimit {
     }
 }
 
+/// How a new generation takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rollout {
+    /// How long its first worker has to serve before others are replaced.
+    pub(crate) health: Duration,
+    /// How many workers are replaced at a time.
+    pub(crate) batch: u16,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { health: Duration::from_secs(1), batch: 1 }
+    }
+}
+
+/// When a worker has served for long enough. None: never for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Recycling {
+    pub(crate) requests: Option<u64>,
+    /// Of private memory, in bytes.
+    pub(crate) memory: Option<u64>,
+    pub(crate) lifetime: Option<Duration>,
+}
+
+impl Recycling {
+    /// Whether somebody has to look at what workers use and do.
+    pub(crate) fn weighs(self) -> bool {
+        self.requests.is_some() || self.memory.is_some()
+    }
+}
+
 /// What the builder collects besides the listeners and the program.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -235,6 +267,10 @@ pub(crate) struct Settings {
     /// None: nobody looks whether a runtime turns.
     pub(crate) hang: Option<HangLimit>,
     pub(crate) lame_duck: Duration,
+    /// Where a reload finds the program, where that is not where it was started from.
+    pub(crate) binary: Option<PathBuf>,
+    pub(crate) rollout: Rollout,
+    pub(crate) recycling: Recycling,
     pub(crate) wait_for_ready: bool,
     pub(crate) quiet: bool,
     /// Of listeners that have no rule of their own.
@@ -253,6 +289,9 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(25),
             hang: Some(HangLimit::default()),
             lame_duck: Duration::from_secs(1),
+            binary: None,
+            rollout: Rollout::default(),
+            recycling: Recycling::default(),
             wait_for_ready: false,
             quiet: false,
             scheduling: Scheduling::default(),

@@ -104,6 +104,7 @@ impl News {
             ToDirector::Counts(counts) => self.cluster.counted(counts),
             ToDirector::Listener { number, listener } => self.cluster.listens(number, listener),
             ToDirector::Reply { id, result } => self.cluster.replied(id, result),
+            ToDirector::Reloaded { id, result } => self.cluster.reloaded(id, result),
         }
     }
 }

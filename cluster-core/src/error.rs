@@ -463,3 +463,40 @@ pub enum CommandError {
         limit: u64,
     },
 }
+
+/// Why a reload has changed nothing.
+///
+/// # Example
+/// ```no_run
+/// # async fn program(cluster: cluster_core::ClusterHandle) {
+/// use cluster_core::ReloadError;
+/// if let Err(ReloadError::Failed { why, last_stderr }) = cluster.reload().await {
+///     eprintln!("the deploy did not work: {why}\n{}", last_stderr.join("\n"));
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The new program did not come up.
+    #[error("{why}; the old generation serves on: mend the program, then reload again")]
+    #[non_exhaustive]
+    Failed {
+        /// What did not work: the file, its fork server, or its first worker.
+        why: String,
+        /// The last lines that it wrote to standard error.
+        last_stderr: Vec<String>,
+    },
+    /// The cluster stops.
+    #[error("the cluster is stopping: start it again, which takes the new program")]
+    Stopping,
+    /// So many commands wait already.
+    #[error("{limit} commands wait already for what they have asked for: wait for some of them first")]
+    TooMany {
+        /// How many may wait.
+        limit: u64,
+    },
+    /// The primary, or the process that asked, is gone before the answer came: whether it was done is unknown.
+    #[error("the primary is gone, or is letting this process go: nobody is left to ask")]
+    Gone,
+}

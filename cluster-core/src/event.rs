@@ -188,6 +188,44 @@ pub enum Event {
         /// How many there are.
         to: u16,
     },
+    /// A reload has begun: the program is opened anew.
+    #[non_exhaustive]
+    Reloading {
+        /// What its workers are, if it comes up.
+        generation: u64,
+    },
+    /// The first worker of a new generation has served for a while: the others are replaced now.
+    #[non_exhaustive]
+    RollingOut {
+        /// Which it is; new workers are from it.
+        generation: u64,
+    },
+    /// A new generation could not replace all workers after all: those that it has are replaced by the old one.
+    #[non_exhaustive]
+    RollingBack {
+        /// Which it is again; new workers are from it.
+        generation: u64,
+        /// What has not worked.
+        why: String,
+    },
+    /// A reload is done: all workers, and the director, are of the new generation. What is left of the old one drains.
+    #[non_exhaustive]
+    Reloaded {
+        /// Which it is.
+        generation: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A reload has failed. All workers are of the generation that there was before.
+    #[non_exhaustive]
+    ReloadFailed {
+        /// Which it would have been.
+        generation: u64,
+        /// What has not worked.
+        why: String,
+        /// The last lines that it wrote to standard error.
+        last_stderr: Vec<String>,
+    },
     /// Messages did not arrive.
     #[non_exhaustive]
     Undelivered {
@@ -234,7 +272,7 @@ pub enum Event {
 /// # Example
 /// ```
 /// use cluster_core::Leave;
-/// let has_successor = |why| matches!(why, Leave::Itself | Leave::Restart);
+/// let has_successor = |why| matches!(why, Leave::Itself | Leave::Restart | Leave::Reload);
 /// assert!(!has_successor(Leave::Scaled));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -244,6 +282,10 @@ pub enum Leave {
     Itself,
     /// Its slot is restarted. A successor starts.
     Restart,
+    /// A worker of a newer generation serves in its slot.
+    Reload,
+    /// It has served for long enough, by the limits that are set; its successor serves already.
+    Recycled,
     /// Its slot is given up.
     Scaled,
     /// Its program has ended unasked, and what that began (handlers, spawned tasks) has still to finish. A
@@ -280,6 +322,11 @@ impl Event {
             | Event::ForkServerReady { .. }
             | Event::ForkServerLost { .. }
             | Event::Scaled { .. }
+            | Event::Reloading { .. }
+            | Event::RollingOut { .. }
+            | Event::RollingBack { .. }
+            | Event::Reloaded { .. }
+            | Event::ReloadFailed { .. }
             | Event::EventsLost { .. }
             | Event::Stopping { .. }
             | Event::StoppingNow

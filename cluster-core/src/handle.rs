@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::events::Events;
 use self::events::Teller;
-pub use self::replies::Done;
 use self::replies::Replies;
+pub use self::replies::{Done, Reloading};
 pub use self::worker_ref::WorkerRef;
 use crate::command::Command;
-use crate::error::CommandError;
+use crate::error::{CommandError, ReloadError};
 use crate::event::{ConnectionCounts, Event, ListenerStatus, Status};
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::FromDirector;
@@ -235,6 +235,36 @@ impl ClusterHandle {
         self.command(Command::Restart { slot })
     }
 
+    /// Replaces all workers, and then the director, by ones of the program as its file is now, and loses no request: as
+    /// SIGHUP to the primary does.
+    ///
+    /// A new fork server is executed (with `.await`, a worker), and one worker of the new program is tried beside the
+    /// others. When that has served for [`reload_health`](crate::Builder::reload_health) the workers are replaced slot
+    /// by slot, each newcomer serving before its predecessor drains. Resolves when all are replaced; what is left of
+    /// the old generation may still drain. The director is replaced last, so whoever has asked is told before it leaves.
+    /// One that is asked for during another begins after that, once for all who have asked.
+    ///
+    /// # Errors
+    /// [`ReloadError::Failed`] where the file is missing or cannot be executed, or where the new program ends, does not
+    /// get ready within the [`boot_timeout`](crate::Builder::boot_timeout), or does not live through the health time:
+    /// all workers are of the old generation then. [`ReloadError::Stopping`], [`ReloadError::Gone`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn program(cluster: cluster_core::ClusterHandle) {
+    /// if let Err(err) = cluster.reload().await {
+    ///     eprintln!("not reloaded: {err}");
+    /// }
+    /// # }
+    /// ```
+    pub fn reload(&self) -> Reloading {
+        let (id, reloading) = self.inner.replies.expect_reload();
+        if let Some(id) = id {
+            self.inner.endpoint.say(&FromDirector::Command { id, command: Command::Reload });
+        }
+        reloading
+    }
+
     /// Stops the cluster gracefully. Done when all workers have ended; the end of this process is next.
     ///
     /// # Errors
@@ -320,6 +350,10 @@ impl ClusterHandle {
 
     pub(crate) fn replied(&self, id: u64, result: Result<(), CommandError>) {
         self.inner.replies.replied(id, result);
+    }
+
+    pub(crate) fn reloaded(&self, id: u64, result: Result<(), ReloadError>) {
+        self.inner.replies.reloaded(id, result);
     }
 
     /// Nobody will reply any more: who waits is told so.

@@ -135,14 +135,14 @@ pub use conn::listen::{bind_tcp, bind_uds};
 #[cfg(target_os = "linux")]
 pub use conn::{Acceptor, Connection, Inherited, OpenConnection, Overload, PeerAddr, Stream, Uds};
 #[cfg(target_os = "linux")]
-pub use error::{AcceptError, BoxError, CommandError, Error, StartError};
+pub use error::{AcceptError, BoxError, CommandError, Error, ReloadError, StartError};
 #[cfg(target_os = "linux")]
 pub use event::{
     ConnectionCounts, Event, Exit, ExitReason, Leave, ListenerStatus, Next, Status, Usage, WorkerState,
     WorkerStatus,
 };
 #[cfg(target_os = "linux")]
-pub use handle::{ClusterHandle, Done, Events, WorkerRef};
+pub use handle::{ClusterHandle, Done, Events, Reloading, WorkerRef};
 #[cfg(target_os = "linux")]
 pub use id::{Slot, WorkerId};
 #[cfg(target_os = "linux")]

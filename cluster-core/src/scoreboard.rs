@@ -10,6 +10,7 @@ use crate::tail::Tail;
 #[repr(C)]
 pub(crate) struct Page {
     beats: AtomicU64,
+    requests: AtomicU64,
     connections_open: AtomicU64,
     connections_total: AtomicU64,
     rings: AtomicU64,
@@ -40,6 +41,16 @@ impl Page {
     /// How often the runtime has said that it turns.
     pub(crate) fn beats(&self) -> u64 {
         self.beats.load(Relaxed)
+    }
+
+    /// A request has been answered.
+    pub(crate) fn request_answered(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Requests answered so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
     }
 
     /// Connections are about to come, up to `count`: they count as open, as far as there are `most` at the most.

@@ -47,6 +47,7 @@ pub fn worker() -> Worker {
         wait_for_ready: false,
         listeners: Vec::new(),
         heart: None,
+        page: None,
         reception: None,
         control: None,
         endpoint: Endpoint::fake(PeerId::Worker(WorkerId(1)), TaskTracker::new()),

@@ -24,6 +24,8 @@ use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
+use crate::scoreboard::Page;
+use crate::sys::page::Mapped;
 use crate::sys::readiness;
 
 /// This worker process. Cheap to clone; in a handler it is an extractor, elsewhere [`worker()`] gives it.
@@ -63,6 +65,8 @@ struct Inner {
     /// None where nobody looks whether it beats.
     heart: Option<Heart>,
     /// None in a fake.
+    page: Option<Arc<Mapped<Page>>>,
+    /// None in a fake.
     reception: Option<Reception>,
     /// None in a fake.
     control: Option<OwnedFd>,
@@ -79,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) wait_for_ready: bool,
     pub(crate) listeners: Vec<(String, BindKey)>,
     pub(crate) heart: Option<Heart>,
+    pub(crate) page: Option<Arc<Mapped<Page>>>,
     pub(crate) reception: Option<Reception>,
     pub(crate) control: Option<OwnedFd>,
     pub(crate) endpoint: Endpoint,
@@ -138,6 +143,7 @@ impl Worker {
                 endpoint: parts.endpoint,
                 listeners: parts.listeners,
                 heart: parts.heart,
+                page: parts.page,
                 reception: parts.reception,
                 control: parts.control,
             }),
@@ -242,6 +248,19 @@ impl Worker {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.inner.ready.load(Ordering::Acquire)
+    }
+
+    /// Counts a request as answered, for [`max_requests`](crate::Builder::max_requests). The adapters do that; a program
+    /// on the core alone may.
+    ///
+    /// # Example
+    /// ```no_run
+    /// cluster_core::worker().count_request();
+    /// ```
+    pub fn count_request(&self) {
+        if let Some(page) = &self.inner.page {
+            page.request_answered();
+        }
     }
 
     /// Drains, leaves and is replaced. Returns at once.

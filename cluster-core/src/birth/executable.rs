@@ -2,17 +2,19 @@
 //! execute.
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc::O_PATH;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, faccessat};
 
 use crate::birth::descriptor_limit;
 use crate::conn::INHERITANCE;
@@ -23,6 +25,13 @@ use crate::sys::start;
 /// One generation's executable, held open: a file replaced on disk changes nothing until a reload.
 pub(crate) struct Executable {
     file: File,
+    start: Arc<Start>,
+}
+
+/// How the program was started, and where it is.
+struct Start {
+    /// Where the next generation is found.
+    path: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     /// None: the one that is current, whichever it is.
@@ -41,21 +50,47 @@ pub(crate) struct Execution {
 }
 
 impl Executable {
-    /// This very program, as it was started.
-    pub(crate) fn this() -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).custom_flags(O_PATH).open("/proc/self/exe")?;
-        Ok(Self {
-            file,
-            arguments: split(&std::fs::read("/proc/self/cmdline")?),
-            // Not `env::vars`: main may have changed those, and shall do so again.
-            environment: split(&std::fs::read("/proc/self/environ")?)
-                .iter()
-                .filter_map(|pair| name_and_value(pair))
-                // The primary has what a service manager passed; its numbers mean other descriptors there.
-                .filter(|(name, _)| !INHERITANCE.iter().any(|passed| name == passed))
-                .collect(),
-            directory: start::directory(),
-        })
+    /// This very program, as it was started. `binary`: where the next generation is found, where that is not where
+    /// this one was.
+    pub(crate) fn this(binary: Option<&Path>) -> io::Result<Self> {
+        let file = open_path(Path::new(SELF))?;
+        let arguments = split(&std::fs::read("/proc/self/cmdline")?);
+        // Not `env::vars`: main may have changed those, and shall do so again.
+        let environment: Vec<_> = split(&std::fs::read("/proc/self/environ")?)
+            .iter()
+            .filter_map(|pair| name_and_value(pair))
+            // The primary has what a service manager passed; its numbers mean other descriptors there.
+            .filter(|(name, _)| !INHERITANCE.iter().any(|passed| name == passed))
+            .collect();
+        let directory = start::directory();
+        let absolute = |path: &Path| directory.as_ref().map_or(path.to_owned(), |dir| dir.join(path));
+        let path = match binary {
+            Some(binary) => absolute(binary),
+            None => {
+                let search = environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
+                whereabouts(arguments.first(), search, &absolute)?
+            }
+        };
+        Ok(Self { file, start: Arc::new(Start { path, arguments, environment, directory }) })
+    }
+
+    /// The program as it is now at its place.
+    ///
+    /// # Errors
+    /// There is no file that can be executed; the text names it.
+    pub(crate) fn anew(&self) -> Result<Self, NotExecutable> {
+        let path = &self.start.path;
+        let failed = |why: io::Error| NotExecutable { path: path.clone(), why };
+        let file = open_path(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no file")));
+        }
+        faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+            .map_err(|err| failed(err.into()))?;
+        if !is_program(path) {
+            return Err(failed(io::Error::other("it is no ELF program")));
+        }
+        Ok(Self { file, start: self.start.clone() })
     }
 
     /// Executes it. The caller reaps the child.
@@ -63,12 +98,13 @@ impl Executable {
         let Execution { role, control, stderr, defaults } = execution;
         let spoken = Spoken { role, fd: control.as_raw_fd(), primary: nix::unistd::getpid().as_raw() };
         let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        if let Some((zeroth, rest)) = self.arguments.split_first() {
+        let Start { arguments, environment, directory, .. } = &*self.start;
+        if let Some((zeroth, rest)) = arguments.split_first() {
             command.arg0(zeroth).args(rest);
         }
-        command.env_clear().envs(defaults).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env_clear().envs(defaults).envs(environment.iter().map(|(name, value)| (name, value)));
         command.env(role::VARIABLE, spoken.to_string());
-        if let Some(directory) = &self.directory {
+        if let Some(directory) = directory {
             command.current_dir(directory);
         }
         let supervised = matches!(role, Role::Worker | Role::Director);
@@ -89,6 +125,55 @@ impl Executable {
         );
         let child = command.spawn()?;
         Ok(Pid::from_raw(child.id() as i32))
+    }
+}
+
+/// A reload found nothing to execute.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot execute `{}`: {why}", path.display())]
+pub(crate) struct NotExecutable {
+    path: PathBuf,
+    why: io::Error,
+}
+
+/// What this process runs.
+const SELF: &str = "/proc/self/exe";
+
+fn open_path(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(O_PATH).open(path)
+}
+
+/// Whether a file begins as programs do (elf(5)). What is none would be given to a shell by execvp(3), and a script's
+/// interpreter could not open what is executed by its descriptor. One that may be executed and not read is believed.
+fn is_program(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut magic)) {
+        Ok(()) => magic == *b"\x7fELF",
+        Err(err) => err.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
+/// Where this program is, as whoever started it wrote it: through symlinks, which a deployment may turn. What is
+/// written there may be anything (exec(3), `exec -a`), so it counts only where it leads to this program.
+fn whereabouts(
+    zeroth: Option<&OsString>,
+    search: Option<&OsString>,
+    absolute: &dyn Fn(&Path) -> PathBuf,
+) -> io::Result<PathBuf> {
+    let this = std::fs::metadata(SELF)?;
+    let is_this = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (this.dev(), this.ino()))
+    };
+    let zeroth = Path::new(zeroth.map_or(OsStr::new(""), OsString::as_os_str));
+    let written: Vec<PathBuf> = if zeroth.components().count() > 1 || zeroth.is_absolute() {
+        vec![absolute(zeroth)]
+    } else {
+        let folders = search.map(std::env::split_paths).into_iter().flatten();
+        folders.map(|folder| absolute(&folder.join(zeroth))).collect()
+    };
+    match written.into_iter().find(is_this) {
+        Some(path) => Ok(path),
+        None => std::fs::read_link(SELF),
     }
 }
 
@@ -116,6 +201,28 @@ impl AsFd for Executable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_where_it_was_started_and_not_where_its_links_lead() {
+        let folder = std::env::temp_dir().join(format!("cluster-whereabouts-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let link = folder.join("current");
+        let this = std::env::current_exe().unwrap();
+        std::os::unix::fs::symlink(&this, &link).unwrap();
+        let other = |path: &Path| folder.join(path);
+        let found = |zeroth: &str, search: Option<&str>| {
+            let (zeroth, search) = (OsString::from(zeroth), search.map(OsString::from));
+            whereabouts(Some(&zeroth), search.as_ref(), &other).unwrap()
+        };
+        assert_eq!(found("./current", None), folder.join("./current"), "relative to where it was started");
+        assert_eq!(found(link.to_str().unwrap(), None), link);
+        let search = format!("/nowhere:{}", folder.display());
+        assert_eq!(found("current", Some(&search)), link, "in PATH");
+        // What leads elsewhere, or nowhere, is not believed.
+        assert_eq!(found("/bin/sh", None), this);
+        assert_eq!(found("my server", Some(&search)), this);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn strings_of_proc_files_are_taken_apart() {

@@ -192,6 +192,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         // A director has no connections to be ready for: it says so itself.
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
+        page: Some(page.clone()),
         heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit)),
         reception: Some(reception),
         control: Some(ours),

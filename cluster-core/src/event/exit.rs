@@ -25,6 +25,8 @@ pub enum ExitReason {
     Finished,
     /// It was told to stop, by the primary or by a signal of its own, and did.
     Stopped,
+    /// It had served for long enough, by the limits that are set, and left when its successor served.
+    Recycled,
     /// It ended before it was ready: what it said, or how it ended.
     BootFailed(String),
     /// A signal, an abort, an error of its program, a code other than 0.
@@ -35,6 +37,8 @@ pub enum ExitReason {
     BootTimeout,
     /// It did not finish within the drain timeout, and was killed.
     DrainTimeout,
+    /// It still drained when three younger generations did too, and was killed to make room.
+    Superseded,
     /// It wrote what is no message of its protocol, and was killed: what was wrong.
     Garbled(String),
 }
@@ -150,7 +154,29 @@ impl Exit {
     /// }
     /// ```
     pub fn is_planned(&self) -> bool {
-        self.reason == ExitReason::Stopped
+        self.reason.is_planned()
+    }
+}
+
+impl ExitReason {
+    /// Whether somebody, or a limit that is set, wanted it to end, and it did.
+    ///
+    /// # Example
+    /// ```
+    /// assert!(cluster_core::ExitReason::Recycled.is_planned());
+    /// ```
+    pub fn is_planned(&self) -> bool {
+        match self {
+            ExitReason::Stopped | ExitReason::Recycled => true,
+            ExitReason::Finished
+            | ExitReason::BootFailed(_)
+            | ExitReason::Crashed
+            | ExitReason::Hung
+            | ExitReason::BootTimeout
+            | ExitReason::DrainTimeout
+            | ExitReason::Superseded
+            | ExitReason::Garbled(_) => false,
+        }
     }
 }
 
@@ -174,7 +200,7 @@ pub(super) struct Obituary<'e> {
 
 impl fmt::Display for Obituary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_planned = *self.reason == ExitReason::Stopped;
+        let is_planned = self.reason.is_planned();
         self.reason.fmt(f)?;
         if let Some(status) = self.status {
             write!(f, " ({})", Ending(status))?;
@@ -199,11 +225,13 @@ impl fmt::Display for ExitReason {
         match self {
             ExitReason::Finished => f.write_str("finished"),
             ExitReason::Stopped => f.write_str("stopped"),
+            ExitReason::Recycled => f.write_str("was recycled"),
             ExitReason::BootFailed(why) => write!(f, "failed to boot: {why}"),
             ExitReason::Crashed => f.write_str("crashed"),
             ExitReason::Hung => f.write_str("hung and was killed"),
             ExitReason::BootTimeout => f.write_str("was not ready in time and was killed"),
             ExitReason::DrainTimeout => f.write_str("did not finish draining in time and was killed"),
+            ExitReason::Superseded => f.write_str("still drained after three more reloads and was killed"),
             ExitReason::Garbled(why) => write!(f, "{why} and was killed"),
         }
     }
@@ -258,7 +286,7 @@ pub(crate) fn last_lines(tail: &[u8]) -> Vec<String> {
 }
 
 /// The last line that says something: not the frames and notes that follow a panic's message.
-fn last_words(lines: &[String]) -> Option<&String> {
+pub(super) fn last_words(lines: &[String]) -> Option<&String> {
     let is_frame = |line: &str| {
         let start = line.trim_start();
         let number = start.split_once(": ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());

@@ -2,21 +2,23 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::event::exit::{Obituary, When};
+use crate::event::exit::{Obituary, When, last_words};
 use crate::event::print::{inform, warn};
-use crate::event::{Event, ExitReason, Leave};
+use crate::event::{Event, Leave};
 
 impl Event {
     fn is_trouble(&self) -> bool {
         match self {
             Event::WorkerExited(exit) => !exit.is_planned(),
-            Event::DirectorExited { reason, .. } => *reason != ExitReason::Stopped,
+            Event::DirectorExited { reason, .. } => !reason.is_planned(),
             Event::OomGroup
             | Event::WorkerStalled { .. }
             | Event::DirectorStalled { .. }
             | Event::BacklogCut { .. }
             | Event::ForkServerLost { .. }
             | Event::GivingUp { .. }
+            | Event::RollingBack { .. }
+            | Event::ReloadFailed { .. }
             | Event::Undelivered { .. }
             | Event::EventsLost { .. } => true,
             _ => false,
@@ -93,6 +95,11 @@ impl fmt::Display for Event {
                 write!(f, "lost the fork server ({why}); workers serve on; starting another {when}")
             }
             Event::Scaled { from, to } => write!(f, "scaling from {from} to {to} workers"),
+            Event::Reloading { .. }
+            | Event::RollingOut { .. }
+            | Event::RollingBack { .. }
+            | Event::Reloaded { .. }
+            | Event::ReloadFailed { .. } => Reload(self).fmt(f),
             Event::Undelivered { from, type_name, size, count, reason } => {
                 let sender = from.map_or_else(|| "the director".to_owned(), |id| format!("worker {id}"));
                 let plural = if *count == 1 { "" } else { "s" };
@@ -113,6 +120,34 @@ impl fmt::Display for Event {
             Event::StoppingNow => f.write_str("stopping now"),
             Event::GivingUp { why } => write!(f, "giving up: {why}"),
             Event::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// What is said of a reload.
+struct Reload<'e>(&'e Event);
+
+impl fmt::Display for Reload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::Reloading { generation } => {
+                write!(f, "reloading: opening the program anew, as generation {generation}")
+            }
+            Event::RollingOut { generation } => {
+                write!(f, "generation {generation} is sound: replacing the workers, one slot after another")
+            }
+            Event::RollingBack { generation, why } => {
+                write!(f, "rolling back to generation {generation}: {why}")
+            }
+            Event::Reloaded { generation, took } => {
+                write!(f, "reloaded: all workers are of generation {generation}, after {took:.1?}")
+            }
+            Event::ReloadFailed { generation, why, last_stderr } => {
+                write!(f, "reload failed: generation {generation} is given up: {why}")?;
+                last_words(last_stderr).map_or(Ok(()), |line| write!(f, "; last words: {line}"))
+            }
+            // No other is about one.
+            _ => Ok(()),
         }
     }
 }
@@ -139,6 +174,8 @@ impl fmt::Display for Leave {
         f.write_str(match self {
             Leave::Itself => "of its own accord; a successor starts",
             Leave::Restart => "to be restarted; a successor starts",
+            Leave::Reload => "because a newer generation serves in its slot",
+            Leave::Recycled => "to be recycled; its successor serves",
             Leave::Scaled => "because its slot is given up",
             Leave::Ended => "because its program has ended",
             Leave::Stop => "because the cluster stops",

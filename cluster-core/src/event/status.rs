@@ -134,6 +134,9 @@ impl Status {
             Event::WorkerDraining { worker, .. } => self.put(*worker, WorkerState::Draining),
             Event::WorkerExited(exit) => self.workers.retain(|known| known.id != exit.worker),
             Event::Scaled { to, .. } => self.slots = *to,
+            Event::RollingOut { generation } | Event::RollingBack { generation, .. } => {
+                self.generation = *generation;
+            }
             Event::Stopping { .. } | Event::StoppingNow | Event::GivingUp { .. } | Event::Stopped => {
                 self.stopping = true;
             }
@@ -149,6 +152,9 @@ impl Status {
             | Event::DirectorExited { .. }
             | Event::ForkServerReady { .. }
             | Event::ForkServerLost { .. }
+            | Event::Reloading { .. }
+            | Event::Reloaded { .. }
+            | Event::ReloadFailed { .. }
             | Event::Undelivered { .. }
             | Event::EventsLost { .. } => {}
         }

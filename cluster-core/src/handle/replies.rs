@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures::FutureExt;
 use tokio::sync::oneshot;
 
-use crate::error::CommandError;
+use crate::error::{CommandError, ReloadError};
 use crate::id::PeerId;
 
 /// A command that was given: resolves when it has happened, or says why it has not.
@@ -36,6 +36,31 @@ impl Future for Done {
     }
 }
 
+/// A reload that was asked for: resolves when it is done, or says why it has changed nothing.
+///
+/// # Example
+/// ```no_run
+/// # async fn program(cluster: cluster_core::ClusterHandle) {
+/// match cluster.reload().await {
+///     Ok(()) => println!("all workers run the new program"),
+///     Err(err) => eprintln!("{err}"),
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "await it, to learn when it is done, or why not"]
+pub struct Reloading {
+    result: oneshot::Receiver<Result<(), ReloadError>>,
+}
+
+impl Future for Reloading {
+    type Output = Result<(), ReloadError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(ready!(self.result.poll_unpin(cx)).unwrap_or(Err(ReloadError::Gone)))
+    }
+}
+
 /// Who waits for which reply.
 #[derive(Debug)]
 pub(super) struct Replies(Mutex<State>);
@@ -44,6 +69,7 @@ pub(super) struct Replies(Mutex<State>);
 struct State {
     last: u64,
     waiting: HashMap<u64, oneshot::Sender<Result<(), CommandError>>>,
+    reloading: HashMap<u64, oneshot::Sender<Result<(), ReloadError>>>,
     /// Nobody will reply any more.
     over: bool,
 }
@@ -55,21 +81,37 @@ impl Replies {
             PeerId::Director(number) => number << 32,
             PeerId::Worker(_) => 0,
         };
-        Self(Mutex::new(State { last, waiting: HashMap::new(), over: false }))
+        let (waiting, reloading) = (HashMap::new(), HashMap::new());
+        Self(Mutex::new(State { last, waiting, reloading, over: false }))
     }
 
     /// A command is given: under this id, where somebody will reply.
     pub(super) fn expect(&self) -> (Option<u64>, Done) {
         let (reply, result) = oneshot::channel();
         let mut state = self.lock();
-        let id = (!state.over).then(|| {
-            state.last += 1;
-            state.last
-        });
+        let id = state.next();
         if let Some(id) = id {
             state.waiting.insert(id, reply);
         }
         (id, Done { result })
+    }
+
+    /// A reload is asked for: under this id, where somebody will reply.
+    pub(super) fn expect_reload(&self) -> (Option<u64>, Reloading) {
+        let (reply, result) = oneshot::channel();
+        let mut state = self.lock();
+        let id = state.next();
+        if let Some(id) = id {
+            state.reloading.insert(id, reply);
+        }
+        (id, Reloading { result })
+    }
+
+    pub(super) fn reloaded(&self, id: u64, result: Result<(), ReloadError>) {
+        let reply = self.lock().reloading.remove(&id);
+        if let Some(reply) = reply {
+            let _ = reply.send(result);
+        }
     }
 
     pub(super) fn replied(&self, id: u64, result: Result<(), CommandError>) {
@@ -84,10 +126,21 @@ impl Replies {
         let mut state = self.lock();
         state.over = true;
         state.waiting.clear();
+        state.reloading.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The next id; none where nobody will reply.
+    fn next(&mut self) -> Option<u64> {
+        (!self.over).then(|| {
+            self.last += 1;
+            self.last
+        })
     }
 }
 

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::Scheduling;
 pub(crate) use crate::command::Command;
-use crate::error::CommandError;
+use crate::error::{CommandError, ReloadError};
 use crate::event::{ConnectionCounts, Event, ListenerStatus, Status};
 use crate::id::{PeerId, WorkerId};
 use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 6;
+pub(crate) const PROTOCOL: u32 = 7;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -144,6 +144,11 @@ pub(crate) enum ToDirector {
     Reply {
         id: u64,
         result: Result<(), CommandError>,
+    },
+    /// The answer to a wish to reload.
+    Reloaded {
+        id: u64,
+        result: Result<(), ReloadError>,
     },
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::id::{PeerId, Seat};
 use crate::ipc::control::{Command, ToDirector};
 use crate::ipc::notice::Undelivered;
-use crate::ipc::router::Router;
+use crate::ipc::router::{Router, Sink};
 use crate::sys::readiness;
 
 mod hub;
@@ -71,12 +71,31 @@ impl Exchange {
     /// A process is about to be born: from now on it can be written to. `socket` is our end of its message
     /// socket (SOCK_STREAM). What waits for its seat is its.
     pub(crate) fn join(&self, peer: PeerId, seat: Seat, socket: OwnedFd) -> io::Result<()> {
+        self.attend(peer, socket, |router, sink| router.join(peer, seat, sink))
+    }
+
+    /// As `join`, for one whose seat is another's until `give_seat`.
+    pub(crate) fn join_beside(&self, peer: PeerId, seat: Seat, socket: OwnedFd) -> io::Result<()> {
+        self.attend(peer, socket, |router, sink| router.join_beside(peer, seat, sink))
+    }
+
+    /// The seat is this process's from now on.
+    pub(crate) fn give_seat(&self, peer: PeerId) {
+        self.lock().with_router(|router, sink| router.give_seat(peer, sink));
+    }
+
+    fn attend(
+        &self,
+        peer: PeerId,
+        socket: OwnedFd,
+        join: impl FnOnce(&mut Router, Sink<'_>),
+    ) -> io::Result<()> {
         let socket = Arc::new(readiness::watch_reading(socket)?);
         let stalled = Arc::new(Notify::new());
         let line = Line::new(socket.clone(), stalled.clone());
         let mut hub = self.lock();
         hub.lines.insert(peer, line);
-        hub.with_router(|router, sink| router.join(peer, seat, sink));
+        hub.with_router(join);
         drop(hub);
         tokio::spawn(self.clone().read(peer, socket.clone()));
         tokio::spawn(self.clone().write(peer, socket, stalled));
@@ -130,13 +149,20 @@ impl Exchange {
         let most = match word {
             ToDirector::Event(_) => MOST_FOR_DIRECTOR,
             ToDirector::Counts(_) | ToDirector::Listener { .. } => MOST_BEFORE_COUNTERS,
-            ToDirector::Snapshot { .. } | ToDirector::Reply { .. } => usize::MAX,
+            ToDirector::Snapshot { .. } | ToDirector::Reply { .. } | ToDirector::Reloaded { .. } => {
+                usize::MAX
+            }
         };
         if hub.router.waiting_for(Seat::Director) > most {
             return false;
         }
         hub.with_router(|router, sink| router.tell_director(word, sink));
         true
+    }
+
+    /// Tells this director, whoever has the seat.
+    pub(crate) fn tell_one(&self, director: u64, word: &ToDirector) {
+        self.lock().with_router(|router, sink| router.tell_one(director, word, sink));
     }
 
     /// How many slots there are from now on: told to all.

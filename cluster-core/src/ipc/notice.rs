@@ -12,6 +12,8 @@ use crate::ipc::{codec, control};
 pub(crate) enum Notice {
     /// It can be written to; it has the seat from now on.
     Joined { peer: PeerId, seat: Seat },
+    /// It can be written to; the seat is another's until it is told as joined.
+    Beside { peer: PeerId, seat: Seat },
     /// It is no more, and what it has not taken is lost.
     Gone { peer: PeerId, seat: Seat },
     /// Nobody has the seat, and nobody will.

@@ -292,6 +292,8 @@ impl Outbox {
                 let asked = self.questions.values_mut().filter(|question| question.to == seat.into());
                 asked.for_each(|question| question.with.push(peer));
             }
+            // What is asked of its seat is another's to answer.
+            Notice::Beside { .. } => {}
             Notice::Slots(slots) => self.limits = Limits::of(slots),
             Notice::Gone { peer, seat } => {
                 self.windows.remove(&peer.into());

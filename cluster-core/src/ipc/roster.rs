@@ -36,16 +36,9 @@ impl Roster {
 
     pub(crate) fn apply(&mut self, notice: Notice) {
         match notice {
+            Notice::Beside { peer, seat } => self.meet(peer, seat),
             Notice::Joined { peer, seat } => {
-                match (peer, seat) {
-                    (PeerId::Worker(id), Seat::Slot(slot)) => {
-                        self.workers.insert(id, slot);
-                    }
-                    (PeerId::Director(number), _) => {
-                        self.directors.insert(number);
-                    }
-                    (PeerId::Worker(_), Seat::Director) => {}
-                }
+                self.meet(peer, seat);
                 self.holders.insert(seat, peer);
                 self.vacant.remove(&seat);
             }
@@ -67,6 +60,18 @@ impl Roster {
                 self.vacant.insert(seat);
             }
             Notice::Slots(slots) => self.slots = Some(slots),
+        }
+    }
+
+    fn meet(&mut self, peer: PeerId, seat: Seat) {
+        match (peer, seat) {
+            (PeerId::Worker(id), Seat::Slot(slot)) => {
+                self.workers.insert(id, slot);
+            }
+            (PeerId::Director(number), _) => {
+                self.directors.insert(number);
+            }
+            (PeerId::Worker(_), Seat::Director) => {}
         }
     }
 
@@ -129,6 +134,21 @@ mod tests {
         assert_eq!(roster.standing(to_slot), Standing::There);
         roster.apply(Notice::Vacant { seat: slot });
         assert_eq!(roster.standing(to_slot), Standing::Gone);
+    }
+
+    #[test]
+    fn one_that_is_beside_another_has_the_seat_when_it_is_told_as_joined() {
+        let worker = |id| PeerId::Worker(WorkerId(id));
+        let (seat, to_slot) = (Seat::Slot(Slot(0)), Address::Slot(Slot(0)));
+        let mut roster = Roster::new(true);
+        roster.apply(Notice::Slots(1));
+        roster.apply(Notice::Joined { peer: worker(1), seat });
+        roster.apply(Notice::Beside { peer: worker(2), seat });
+        assert_eq!(roster.holder_of(to_slot), Some(worker(1)));
+        assert_eq!(roster.standing(Address::Worker(WorkerId(2))), Standing::There);
+        roster.apply(Notice::Joined { peer: worker(2), seat });
+        roster.apply(Notice::Gone { peer: worker(1), seat });
+        assert_eq!(roster.holder_of(to_slot), Some(worker(2)));
     }
 
     #[test]

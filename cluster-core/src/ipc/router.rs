@@ -36,6 +36,8 @@ pub(crate) struct Router {
 /// A process as the router sees it.
 struct Port {
     seat: Seat,
+    /// Somebody else has the seat, until this one is given it.
+    beside: bool,
     backlog: Backlog,
     /// It takes messages: it has not said `Leave`.
     open: bool,
@@ -285,6 +287,14 @@ impl Router {
         let written = if port.backlog.is_empty() { sink(to, frames, parcel) } else { 0 };
         port.backlog.push(frames, written, parcel);
         self.waiting += frames.len() - written;
+    }
+
+    /// Tells this director something, whoever has the seat.
+    pub(crate) fn tell_one(&mut self, number: u64, word: &impl serde::Serialize, sink: Sink<'_>) {
+        let mut bytes = Vec::new();
+        let to = Address::ThisDirector(number);
+        notice::write(&mut bytes, &Head::system(Kind::Word, Address::Exchange, to), word);
+        self.deliver(PeerId::Director(number), &bytes, None, sink);
     }
 
     /// Tells the director something, or its successor.

@@ -42,6 +42,11 @@ fn line(event: &Event) -> Option<String> {
         Event::ForkServerReady { pid } => format!("fork-server {pid}\n"),
         Event::ForkServerLost { .. } => "fork-server-lost\n".to_owned(),
         Event::Scaled { to, .. } => format!("scaled {to}\n"),
+        Event::Reloading { generation } => format!("reloading {generation}\n"),
+        Event::RollingOut { generation } => format!("rolling-out {generation}\n"),
+        Event::RollingBack { generation, .. } => format!("rolling-back {generation}\n"),
+        Event::Reloaded { generation, .. } => format!("reloaded {generation}\n"),
+        Event::ReloadFailed { generation, .. } => format!("reload-failed {generation}\n"),
         Event::Stopping { .. } => "stopping\n".to_owned(),
         Event::Starting { .. }
         | Event::OomGroup

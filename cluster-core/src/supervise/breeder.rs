@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
@@ -12,13 +13,14 @@ use tokio::sync::mpsc;
 use crate::birth::executable::{Executable, Execution};
 use crate::birth::forkserver::Started;
 use crate::conn::listen::ClusterSocket;
-use crate::event::Ending;
+use crate::event::{Ending, last_lines};
 use crate::id::PeerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
 use crate::role::Role;
 use crate::supervise::input::Input;
 use crate::supervise::note::Note;
-use crate::sys::{channel, process, readiness};
+use crate::supervise::relay::relay;
+use crate::sys::{channel, descriptors, process, readiness};
 
 /// The driver's side: dropping it dismisses the fork server.
 pub(crate) struct Breeder {
@@ -34,13 +36,21 @@ struct Request {
 }
 
 impl Breeder {
-    /// Attends a fork server that lives.
-    pub(crate) fn attend(started: Started, notes: mpsc::Sender<Note>) -> io::Result<Self> {
+    /// Attends a fork server that lives. `stderr`: what it writes there, where that is ours to pass on.
+    pub(crate) fn attend(
+        started: Started,
+        generation: u64,
+        stderr: Option<OwnedFd>,
+        notes: mpsc::Sender<Note>,
+    ) -> io::Result<Self> {
         let Started { control, pid } = started;
         let pidfd = Arc::new(process::pidfd_open(pid)?);
         let (requests, inbox) = mpsc::unbounded_channel();
         let watch = Watch {
             pid,
+            generation,
+            stderr: stderr.map(readiness::watch).transpose()?,
+            words: Vec::new(),
             control: readiness::watch(control)?,
             pidfd: readiness::watch(pidfd.clone())?,
             asked: HashSet::new(),
@@ -71,10 +81,14 @@ impl Breeder {
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
         control::try_send_with(control.as_fd(), &welcome, &fds)?;
+        // Its last words are the reason where it does not come up.
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        descriptors::set_nonblocking(read.as_fd())?;
         let execution =
-            Execution { role: Role::ForkServer, control: theirs, stderr: None, defaults: Vec::new() };
+            Execution { role: Role::ForkServer, control: theirs, stderr: Some(write), defaults: Vec::new() };
         let pid = executable.execute(execution)?;
-        Self::attend(Started { control, pid }, notes).inspect_err(|_| process::discard(pid))
+        Self::attend(Started { control, pid }, generation, Some(read), notes)
+            .inspect_err(|_| process::discard(pid))
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -92,7 +106,7 @@ impl Breeder {
     }
 
     /// Ends it: it leaves when its line closes, or is killed where it cannot.
-    pub(crate) fn dismiss(self) {
+    pub(crate) fn dismiss(&self) {
         // It holds nothing that a kill could harm; stopped, it would not see its line close.
         self.kill();
     }
@@ -101,6 +115,11 @@ impl Breeder {
 /// The task that follows one fork server.
 struct Watch {
     pid: Pid,
+    generation: u64,
+    /// None from its end on.
+    stderr: Option<AsyncFd<OwnedFd>>,
+    /// The last that it has written there.
+    words: Vec<u8>,
     control: AsyncFd<OwnedFd>,
     pidfd: AsyncFd<Arc<OwnedFd>>,
     /// Requests without an answer yet.
@@ -124,6 +143,11 @@ impl Watch {
                         }
                         Err(err) if err.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                         Ok(None) | Err(_) => break,
+                    }
+                }
+                passed_on = pass_on(&self.stderr, &mut self.words) => {
+                    if !passed_on {
+                        self.stderr = None;
                     }
                 }
                 request = requests.recv() => match request {
@@ -154,7 +178,8 @@ impl Watch {
             FromForkServer::Hello { protocol } => {
                 let known = protocol == PROTOCOL && received.pid == Some(self.pid.as_raw());
                 if known {
-                    self.tell(Input::ForkServerUp { pid: self.pid.as_raw() as u32 }).await;
+                    let (generation, pid) = (self.generation, self.pid.as_raw() as u32);
+                    self.tell(Input::ForkServerUp { generation, pid }).await;
                 }
                 known
             }
@@ -189,8 +214,31 @@ impl Watch {
                 break;
             }
         }
+        if let Some(stderr) = &self.stderr {
+            let mut left: usize = 1 << 20;
+            while left > 0
+                && let Ok(read @ 1..) = relay(stderr, &mut self.words)
+            {
+                left = left.saturating_sub(read);
+            }
+        }
+        let last_stderr = last_lines(&self.words);
         let reaped = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
         let why = reaped.map_or_else(|| "it is gone".to_owned(), |(status, _)| Ending(status).to_string());
-        let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, why }).await;
+        let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, why, last_stderr }).await;
+    }
+}
+
+/// Passes on what there is of a fork server's standard error. Answers whether there may be more.
+async fn pass_on(from: &Option<AsyncFd<OwnedFd>>, words: &mut Vec<u8>) -> bool {
+    let Some(from) = from else { return std::future::pending().await };
+    let Ok(mut ready) = from.readable().await else { return false };
+    match relay(from, words) {
+        Ok(0) => false,
+        Ok(_) => true,
+        Err(_) => {
+            ready.clear_ready();
+            true
+        }
     }
 }

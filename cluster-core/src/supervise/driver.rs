@@ -2,10 +2,11 @@
 mod births;
 mod connections;
 mod counters;
+mod generations;
 mod looks;
 mod telling;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,11 +28,12 @@ use crate::ipc::exchange::{Exchange, Word};
 use crate::ipc::notice::Undelivered;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
+use crate::supervise::driver::generations::{Generation, Generations};
 use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::note::Note;
 use crate::supervise::orphans::Orphans;
 use crate::supervise::peer::{Born, Peer};
-use crate::supervise::pool::Pool;
+use crate::supervise::pool::{FIRST_GENERATION, Pool};
 use crate::supervise::signals::{Signals, Stops};
 
 /// All that a primary needs to begin.
@@ -58,8 +60,6 @@ pub(crate) enum Method {
     Exec,
 }
 
-/// One generation, for now.
-const GENERATION: u64 = 1;
 /// Notes of tasks that wait for the driver; a task whose note does not fit waits.
 const NOTES: usize = 256;
 /// Words of the exchange that wait for the driver.
@@ -75,13 +75,10 @@ struct Driver {
     director: Option<PeerId>,
     /// Workers are forked; else executed.
     forks: bool,
-    /// The fork server, while there is one.
-    breeder: Option<Breeder>,
-    /// What it was asked for and has not answered.
-    unborn: BTreeSet<PeerId>,
+    /// What workers are made of, or were until a moment ago.
+    generations: Generations,
     /// What the pool has still to be told, one per turn: in between everybody else is heard.
     untold: VecDeque<Input>,
-    executable: Executable,
     sockets: Vec<ClusterSocket>,
     watch: Watch,
     /// None where the cluster's connections are not limited.
@@ -95,6 +92,8 @@ struct Driver {
     hang: Option<HangLimit>,
     /// When to look next.
     look_at: Option<Instant>,
+    /// When to look next at what they use and do. None: nobody wants to know.
+    weigh_at: Option<Instant>,
     announcer: Announcer,
     /// Events that the director had no room for.
     untold_events: u64,
@@ -136,6 +135,7 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             _ = signals.terminate.recv() => stops.asked(Instant::now()),
             _ = signals.interrupt.recv() => stops.asked(Instant::now()),
             _ = signals.quit.recv() => Some(Input::StopNow),
+            _ = signals.hangup.recv() => Some(Input::Reload),
             _ = signals.child.recv() => {
                 // It may say that a worker was stopped (sigaction(2), SIGCHLD).
                 driver.watch.ring_if_waited_for();
@@ -154,6 +154,7 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 if time { Some(Input::Time) } else { driver.untold.pop_front() }
             }
             () = until(driver.look_at) => Some(driver.look()),
+            () = until(driver.weigh_at) => Some(driver.weigh()),
             () = until(orphans_due) => {
                 orphans_due = driver.reap_orphans();
                 None
@@ -205,23 +206,26 @@ impl Driver {
         // BEFORE the first worker is forked: one that is forked away must become our child.
         nix::sys::prctl::set_child_subreaper(true)
             .map_err(StartError::system("cannot become a subreaper (prctl PR_SET_CHILD_SUBREAPER)"))?;
-        let executable = Executable::this().map_err(StartError::system("cannot open our own executable"))?;
+        let binary = plan.settings.binary.as_deref();
+        let executable =
+            Executable::this(binary).map_err(StartError::system("cannot open our own executable"))?;
         let policy = Policy {
             workers: plan.workers.count,
             director: plan.director,
             most_workers: plan.most_workers,
-            generation: GENERATION,
             restart: plan.settings.restart.clone(),
             boot_timeout: plan.settings.boot_timeout,
             drain_timeout: plan.settings.drain_timeout,
             hang: plan.settings.hang,
+            rollout: plan.settings.rollout,
+            recycling: plan.settings.recycling,
             fork_server: matches!(plan.method, Method::Fork(_)),
             seed: fastrand::u64(..),
         };
         let forks = policy.fork_server;
         let breeder = match plan.method {
             Method::Fork(started) => Some(
-                Breeder::attend(started, notes.clone())
+                Breeder::attend(started, FIRST_GENERATION, None, notes.clone())
                     .map_err(StartError::system("cannot attend the fork server"))?,
             ),
             Method::Exec => None,
@@ -240,10 +244,8 @@ impl Driver {
             has_director: plan.director,
             director: None,
             forks,
-            breeder,
-            unborn: BTreeSet::new(),
+            generations: Generations::from([(FIRST_GENERATION, Generation::new(executable, breeder))]),
             untold: VecDeque::new(),
-            executable,
             sockets: plan.sockets,
             watch,
             book,
@@ -252,6 +254,7 @@ impl Driver {
             slots: plan.workers.count,
             orphans: Orphans::new(),
             hang: plan.settings.hang,
+            weigh_at: plan.settings.recycling.weighs().then(Instant::now),
             look_at: plan.settings.hang.map(|_| Instant::now()),
             announcer: Announcer::from_environment(),
             untold_events: 0,
@@ -285,7 +288,7 @@ impl Driver {
                         }
                     }
                     Input::Stillborn { peer, .. } => {
-                        self.unborn.remove(peer);
+                        self.no_longer_unborn(*peer);
                         self.give_up_peer(*peer);
                     }
                     _ => {}
@@ -293,19 +296,7 @@ impl Driver {
                 self.untold.push_back(input);
             }
             Note::Born { peer, pid, pidfd } => self.follow(Born { peer, pid, pidfd }),
-            Note::ForkServerGone { pid, why } => {
-                if self.breeder.take_if(|breeder| breeder.pid() == pid).is_none() {
-                    return;
-                }
-                self.orphans.fork_server_lost();
-                // BEFORE the stillbirths: the pool must not ask this fork server again.
-                self.untold.push_back(Input::ForkServerLost { why: why.clone() });
-                for peer in std::mem::take(&mut self.unborn) {
-                    self.give_up_peer(peer);
-                    let error = format!("the fork server was lost ({why})");
-                    self.untold.push_back(Input::Stillborn { peer, error });
-                }
-            }
+            Note::ForkServerGone { pid, why, last_stderr } => self.fork_server_gone(pid, &why, last_stderr),
         }
     }
 
@@ -332,7 +323,10 @@ impl Driver {
 
     fn act(&mut self, action: Action) -> Option<Verdict> {
         match action {
-            Action::Spawn { peer, seat } => self.spawn(peer, seat),
+            Action::Spawn { peer, seat, generation, entry } => self.spawn(peer, seat, generation, entry),
+            Action::Seat { peer, seat } => self.give_seat(peer, seat),
+            Action::Open { generation } => self.open(generation),
+            Action::Close { generation } => self.close(generation),
             Action::Drain { peer, close_queue } => {
                 // BEFORE it hears of it: what it is offered after that nobody would claim.
                 self.hand_out_no_more(peer, close_queue);
@@ -342,22 +336,16 @@ impl Driver {
             Action::Stay { peer } => self.with_peer(peer, Peer::stay),
             Action::Kill { peer } => self.with_peer(peer, Peer::kill),
             Action::Examine { peer } => self.examine(peer),
-            Action::StartForkServer => self.start_fork_server(),
-            Action::KillForkServer => {
-                if let Some(breeder) = &self.breeder {
-                    breeder.kill();
-                }
-            }
+            Action::StartForkServer { generation } => self.start_fork_server(generation),
+            Action::KillForkServer { generation } => self.kill_fork_server(generation),
             Action::Resize { slots } => {
                 self.slots = slots;
                 self.exchange.set_slots(slots);
             }
             Action::Tell(event) => self.tell(event),
-            // Ids are the asking director's own: its successor must not take the answer for one of its.
-            Action::Reply { to, id, result } => {
-                if self.director == Some(to) {
-                    self.exchange.tell_director(&ToDirector::Reply { id, result });
-                }
+            Action::Reply { to, id, result } => self.answer(to, &ToDirector::Reply { id, result }),
+            Action::ReplyReload { to, id, result } => {
+                self.answer(to, &ToDirector::Reloaded { id, result });
             }
             Action::End(verdict) => return Some(verdict),
         }
@@ -370,31 +358,23 @@ impl Driver {
         }
     }
 
-    fn start_fork_server(&mut self) {
-        match Breeder::execute(&self.executable, &self.sockets, GENERATION, self.notes.clone()) {
-            Ok(breeder) => self.breeder = Some(breeder),
-            Err(err) => self.untold.push_back(Input::ForkServerLost { why: err.to_string() }),
-        }
-    }
-
     fn reap_orphans(&mut self) -> Option<Instant> {
-        let (peers, breeder) = (&self.peers, &self.breeder);
-        let ours = |pid: Pid| {
-            peers.values().any(|peer| peer.pid() == Some(pid))
-                || breeder.as_ref().is_some_and(|breeder| breeder.pid() == pid)
-        };
+        let breeders: Vec<Pid> = self.breeders().map(Breeder::pid).collect();
+        let peers = &self.peers;
+        let ours = |pid: Pid| peers.values().any(|peer| peer.pid() == Some(pid)) || breeders.contains(&pid);
         self.orphans.reap(Instant::now(), &ours)
     }
 
-    /// All have ended: the fork server goes too, and nothing of ours is left.
+    /// All have ended: the fork servers go too, and nothing of ours is left.
     async fn leave(&mut self, inbox: &mut mpsc::Receiver<Note>) {
-        if let Some(breeder) = self.breeder.take() {
-            let pid = breeder.pid();
-            breeder.dismiss();
-            while let Some(note) = inbox.recv().await {
-                if matches!(note, Note::ForkServerGone { pid: gone, .. } if gone == pid) {
-                    break;
-                }
+        let generations = std::mem::take(&mut self.generations);
+        let mut breeders: Vec<Breeder> = generations.into_values().filter_map(|held| held.breeder).collect();
+        breeders.iter().for_each(Breeder::dismiss);
+        while !breeders.is_empty()
+            && let Some(note) = inbox.recv().await
+        {
+            if let Note::ForkServerGone { pid, .. } = note {
+                breeders.retain(|breeder| breeder.pid() != pid);
             }
         }
         self.reap_orphans();

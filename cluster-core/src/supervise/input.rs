@@ -3,8 +3,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::config::HangLimit;
-use crate::error::CommandError;
+use crate::config::{HangLimit, Recycling, Restart, Rollout};
+use crate::error::{CommandError, ReloadError};
 use crate::event::{Event, Usage};
 use crate::id::{PeerId, Seat};
 
@@ -29,14 +29,22 @@ pub(crate) enum Input {
     Garbled { peer: PeerId, why: String },
     /// Its process is gone, and all that it had said has been told.
     Exited { peer: PeerId, end: End },
-    /// A fork server takes requests.
-    ForkServerUp { pid: u32 },
-    /// The fork server is gone; its open requests are told as `Stillborn` after this.
-    ForkServerLost { why: String },
+    /// The fork server of that generation takes requests.
+    ForkServerUp { generation: u64, pid: u32 },
+    /// It is gone; its open requests are told as `Stillborn` after this.
+    ForkServerLost { generation: u64, why: String, last_stderr: Vec<String> },
+    /// What `Open` asked for, where there is no fork server that would say so: the program can be executed.
+    Opened { generation: u64 },
+    /// What `Open` asked for has failed.
+    NotOpened { generation: u64, why: String },
+    /// Open the program anew, and replace all by what it is now.
+    Reload,
     /// A director asks for something; the answer is one `Reply` with the same id.
     Command { from: PeerId, id: u64, command: Command },
     /// A look at all pages: how often each runtime has said that it turns.
     Looked { beats: Vec<(PeerId, u64)> },
+    /// A look at what each process has used and done.
+    Weighed { loads: Vec<(PeerId, Load)> },
     /// What became of `Examine`.
     Examined { peer: PeerId, condition: Condition },
     /// Stop gracefully.
@@ -45,6 +53,15 @@ pub(crate) enum Input {
     StopNow,
     /// Time has passed.
     Time,
+}
+
+/// What a process has used and done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Load {
+    /// Requests that it has answered, since its birth.
+    pub(crate) requests: u64,
+    /// Its private memory, in bytes. None: not known.
+    pub(crate) memory: Option<u64>,
 }
 
 /// What the kernel has a process do.
@@ -72,8 +89,10 @@ pub(crate) struct End {
 /// What the pool wants done.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
-    /// Make a worker or a director.
-    Spawn { peer: PeerId, seat: Seat },
+    /// Make a worker or a director, of that generation's program.
+    Spawn { peer: PeerId, seat: Seat, generation: u64, entry: Entry },
+    /// The seat is its from now on: it was made beside the one that had it.
+    Seat { peer: PeerId, seat: Seat },
     /// Tell it to drain; where the whole cluster stops, to serve what is queued and close the queue.
     Drain { peer: PeerId, close_queue: bool },
     /// Tell it that it shall not leave yet.
@@ -82,16 +101,22 @@ pub(crate) enum Action {
     Kill { peer: PeerId },
     /// Look what it does: its runtime has been silent for long.
     Examine { peer: PeerId },
-    /// Execute a fork server.
-    StartForkServer,
+    /// Open the program anew, as that generation, and execute a fork server of it, where workers are forked.
+    Open { generation: u64 },
+    /// That generation is over: nobody is made of its program any more. Its fork server goes too, untold.
+    Close { generation: u64 },
+    /// Execute a fork server, of a generation that is open.
+    StartForkServer { generation: u64 },
     /// Kill the fork server; its end will be told.
-    KillForkServer,
+    KillForkServer { generation: u64 },
     /// There are so many slots from now on.
     Resize { slots: u16 },
     /// Tell the world.
     Tell(Event),
     /// Answer a director's command.
     Reply { to: PeerId, id: u64, result: Result<(), CommandError> },
+    /// Answer a director's wish to reload.
+    ReplyReload { to: PeerId, id: u64, result: Result<(), ReloadError> },
     /// Tell the director to drain: all that it shall hear of has been told.
     Dismiss { peer: PeerId },
     /// All is over.
@@ -103,18 +128,32 @@ impl Action {
     /// obituary, and a director hears of the last exit before it is dismissed.
     pub(crate) fn comes_last(&self) -> bool {
         match self {
-            Action::Tell(_) | Action::Reply { .. } | Action::Dismiss { .. } => true,
+            Action::Tell(_) | Action::Reply { .. } | Action::ReplyReload { .. } | Action::Dismiss { .. } => {
+                true
+            }
             Action::Spawn { .. }
             | Action::Drain { .. }
             | Action::Stay { .. }
             | Action::Kill { .. }
             | Action::Examine { .. }
-            | Action::StartForkServer
-            | Action::KillForkServer
+            | Action::Seat { .. }
+            | Action::Open { .. }
+            | Action::Close { .. }
+            | Action::StartForkServer { .. }
+            | Action::KillForkServer { .. }
             | Action::Resize { .. }
             | Action::End(_) => false,
         }
     }
+}
+
+/// How a process comes to its seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Nobody has it: what is said to the seat waits for this one.
+    Vacant,
+    /// Somebody serves there until this one does: `Seat` says when.
+    Beside,
 }
 
 /// How it all ended.
@@ -134,12 +173,13 @@ pub(crate) struct Policy {
     pub(crate) director: bool,
     /// More slots cannot be had.
     pub(crate) most_workers: u16,
-    pub(crate) generation: u64,
-    pub(crate) restart: crate::config::Restart,
+    pub(crate) restart: Restart,
     pub(crate) boot_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     /// None: nobody is looked at.
     pub(crate) hang: Option<HangLimit>,
+    pub(crate) rollout: Rollout,
+    pub(crate) recycling: Recycling,
     /// Workers are forked by a fork server; else executed.
     pub(crate) fork_server: bool,
     /// Seed of the jitter.

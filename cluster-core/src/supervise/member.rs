@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::event::{ExitReason, Leave, WorkerState};
 use crate::id::Seat;
 use crate::supervise::pulse::Pulse;
+use crate::supervise::span::Span;
 
 /// A process ends itself at its drain deadline; the primary does it this much later if it has not.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -21,6 +22,8 @@ const KILLED: i32 = 9;
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) seat: Seat,
+    /// Of which generation's program it is.
+    pub(crate) generation: u64,
     /// 0 until it is a process.
     pub(crate) pid: u32,
     pub(crate) asked: Instant,
@@ -35,6 +38,8 @@ pub(crate) struct Member {
     pub(crate) counted: bool,
     /// Of its runtime, while that is looked at.
     pub(crate) pulse: Option<Pulse>,
+    /// When it has served for long enough.
+    pub(crate) span: Span,
 }
 
 /// What has been told of a member, so that each is told once and in order.
@@ -83,6 +88,8 @@ pub(crate) enum Killed {
     Leave,
     Stop,
     Hung,
+    /// Younger generations drain, too, and are too many.
+    Superseded,
     Garbled(String),
 }
 
@@ -118,11 +125,12 @@ impl Phase {
 
 impl Member {
     /// Asked for now, with so long to become a process.
-    pub(crate) fn new(seat: Seat, now: Instant, fork_timeout: Duration) -> Self {
+    pub(crate) fn new(seat: Seat, generation: u64, now: Instant, fork_timeout: Duration) -> Self {
         let phase = Phase::Forking { until: now + fork_timeout };
         let told = Told::default();
         Self {
             seat,
+            generation,
             pid: 0,
             asked: now,
             phase,
@@ -131,6 +139,7 @@ impl Member {
             last_word: None,
             counted: false,
             pulse: None,
+            span: Span::default(),
         }
     }
 
@@ -179,6 +188,7 @@ impl Member {
             Phase::Killed(Killed::Leave) => self.farewell(status, true),
             Phase::Killed(Killed::Stop) => ExitReason::Stopped,
             Phase::Killed(Killed::Hung) => ExitReason::Hung,
+            Phase::Killed(Killed::Superseded) => ExitReason::Superseded,
             Phase::Killed(Killed::Garbled(why)) => ExitReason::Garbled(why.clone()),
             Phase::Forking { .. } | Phase::Booting { .. } => {
                 ExitReason::BootFailed("it ended before it was ready".to_owned())
@@ -186,7 +196,7 @@ impl Member {
             Phase::Serving => crashed_or(ExitReason::Finished),
             // Its own sentinel kills it at the deadline, a moment before we would.
             Phase::Draining { until } if now + DRAIN_GRACE >= *until && !success => ExitReason::DrainTimeout,
-            Phase::Asking { .. } | Phase::Draining { .. } => crashed_or(ExitReason::Stopped),
+            Phase::Asking { .. } | Phase::Draining { .. } => crashed_or(self.left()),
             Phase::Parting { .. } => self.farewell(status, false),
             Phase::Leaving { until } => {
                 // Its own sentinel's clock began when the program ended, ours when we heard of it.
@@ -197,6 +207,17 @@ impl Member {
         }
     }
 
+    /// Why it ended, of one that was told to.
+    fn left(&self) -> ExitReason {
+        match self.leave {
+            Some(Leave::Recycled) => ExitReason::Recycled,
+            Some(
+                Leave::Itself | Leave::Restart | Leave::Reload | Leave::Scaled | Leave::Ended | Leave::Stop,
+            )
+            | None => ExitReason::Stopped,
+        }
+    }
+
     /// Why it ended, of one whose program had ended before. An error that the program told comes first: it is the
     /// cause.
     fn farewell(&self, status: Option<ExitStatus>, too_late: bool) -> ExitReason {
@@ -204,7 +225,7 @@ impl Member {
             Some(LastWord::BootFailed(error)) => ExitReason::BootFailed(error.clone()),
             Some(LastWord::Finished { error: Some(_), .. }) | None => ExitReason::Crashed,
             Some(LastWord::Finished { error: None, .. }) if too_late => ExitReason::DrainTimeout,
-            Some(LastWord::Finished { error: None, drained: true }) => ExitReason::Stopped,
+            Some(LastWord::Finished { error: None, drained: true }) => self.left(),
             Some(LastWord::Finished { error: None, drained: false }) => match status {
                 Some(status) if status.success() => ExitReason::Finished,
                 Some(_) | None => ExitReason::Crashed,

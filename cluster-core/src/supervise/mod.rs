@@ -11,5 +11,7 @@ mod orphans;
 mod peer;
 mod pool;
 mod pulse;
+mod relay;
 mod restart;
 mod signals;
+mod span;

@@ -13,5 +13,5 @@ pub(crate) enum Note {
     /// A worker or director is a process.
     Born { peer: PeerId, pid: Pid, pidfd: OwnedFd },
     /// A fork server has ended; what it was asked for and has not answered it never will.
-    ForkServerGone { pid: Pid, why: String },
+    ForkServerGone { pid: Pid, why: String, last_stderr: Vec<String> },
 }

@@ -12,16 +12,16 @@ use tokio::sync::mpsc;
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{Book, Entry, Handoff, Watch};
 use crate::error::StartError;
-use crate::event::{last_lines, voice};
+use crate::event::last_lines;
 use crate::id::{PeerId, Seat};
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, ToWorker, Welcome};
 use crate::ipc::exchange::Exchange;
 use crate::scoreboard::Page;
-use crate::supervise::input::{End, Input};
+use crate::supervise::input::{self, End, Input};
 use crate::supervise::note::Note;
+use crate::supervise::relay::{relay, write_if_room};
 use crate::sys::page::Mapped;
 use crate::sys::{channel, descriptors, process, readiness};
-use crate::tail::CHUNK;
 
 /// What the primary holds of one worker or director, from before its birth to after its end.
 pub(crate) struct Peer {
@@ -64,6 +64,8 @@ pub(crate) struct Watcher {
 pub(crate) struct Place<'d> {
     pub(crate) peer: PeerId,
     pub(crate) seat: Seat,
+    /// Whether the seat is its at once.
+    pub(crate) entry: input::Entry,
     pub(crate) slots: u16,
     pub(crate) generation: u64,
     /// Whether the cluster has a director.
@@ -112,10 +114,11 @@ impl Peer {
         control::try_send_with(ours.as_fd(), &place.welcome(entry.as_deref()), &fds)
             .map_err(StartError::system("cannot send the welcome"))?;
         // LAST: whoever has joined is either followed to its end or given up.
-        place
-            .exchange
-            .join(place.peer, place.seat, messages)
-            .map_err(StartError::system("cannot attend the message socket"))?;
+        let joined = match place.entry {
+            input::Entry::Vacant => place.exchange.join(place.peer, place.seat, messages),
+            input::Entry::Beside => place.exchange.join_beside(place.peer, place.seat, messages),
+        };
+        joined.map_err(StartError::system("cannot attend the message socket"))?;
         place.watch.join(page.clone());
         let peer = Self { control: Arc::new(ours), page, entry, stderr: Some(read), process: None };
         Ok((peer, Newcomer { control: theirs, stderr: write }))
@@ -334,22 +337,4 @@ fn hear(peer: PeerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
         ToPrimary::Finished { error } => Input::Finished { peer, error },
         ToPrimary::BootFailed { error } => Input::BootFailed { peer, error },
     })
-}
-
-/// Passes on one piece of a worker's standard error; waits neither to read nor to write. The last of it is
-/// kept in `words`.
-fn relay(from: &AsyncFd<OwnedFd>, words: &mut Vec<u8>) -> io::Result<usize> {
-    let mut chunk = [0; CHUNK];
-    let read = nix::unistd::read(from.get_ref(), &mut chunk)?;
-    write_if_room(&chunk[..read]);
-    words.extend_from_slice(&chunk[..read]);
-    words.drain(..words.len().saturating_sub(2 * CHUNK));
-    Ok(read)
-}
-
-/// Writes to the real standard error what it takes without waiting.
-fn write_if_room(bytes: &[u8]) {
-    if let Some(voice) = voice() {
-        let _ = voice.write(bytes);
-    }
 }

@@ -4,7 +4,10 @@ mod commands;
 mod ending;
 mod hanging;
 mod leaving;
+mod newcomer;
 mod place;
+mod recycling;
+mod rollout;
 mod stopping;
 #[cfg(test)]
 mod tests;
@@ -14,20 +17,31 @@ use std::time::Instant;
 
 use self::commands::Commands;
 use self::place::{Holder, Places};
+use self::recycling::Recycler;
+use self::rollout::{Failure, Reloads};
 use self::stopping::Course;
 use crate::event::{ConnectionCounts, Event, Status, WorkerStatus};
 use crate::id::{PeerId, Seat, WorkerId};
-use crate::supervise::input::{Action, Input, Policy, Verdict};
+use crate::supervise::input::{Action, Entry, Input, Policy, Verdict};
 use crate::supervise::member::{Killed, LastWord, Member, Phase};
 use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
 use crate::supervise::restart::{Backoff, Budget};
+use crate::supervise::span::Span;
+
+/// The run of `main` that the cluster begins with.
+pub(crate) const FIRST_GENERATION: u64 = 1;
 
 pub(crate) struct Pool {
     policy: Policy,
     rng: fastrand::Rng,
     places: Places,
     members: BTreeMap<PeerId, Member>,
-    nursery: Nursery,
+    /// Of which generation new workers are.
+    generation: u64,
+    /// Where workers of each open generation come from.
+    nurseries: BTreeMap<u64, Nursery>,
+    reloads: Reloads,
+    recycler: Recycler,
     budget: Budget,
     last_worker: u64,
     last_director: u64,
@@ -44,15 +58,19 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool that wants all its workers, and its director, at once.
     pub(crate) fn new(now: Instant, policy: Policy) -> Self {
+        let nursery = if policy.fork_server {
+            Nursery::Booting { until: now + policy.boot_timeout, backoff: Backoff::default() }
+        } else {
+            Nursery::Exec
+        };
         Self {
             rng: fastrand::Rng::with_seed(policy.seed),
             places: Places::new(now, policy.workers, policy.director),
             members: BTreeMap::new(),
-            nursery: if policy.fork_server {
-                Nursery::Booting { until: now + policy.boot_timeout, backoff: Backoff::default() }
-            } else {
-                Nursery::Exec
-            },
+            generation: FIRST_GENERATION,
+            nurseries: BTreeMap::from([(FIRST_GENERATION, nursery)]),
+            reloads: Reloads::new(FIRST_GENERATION),
+            recycler: Recycler::default(),
             budget: Budget::default(),
             last_worker: 0,
             last_director: 0,
@@ -80,17 +98,28 @@ impl Pool {
             }
             Input::Garbled { peer, why } => self.kill(peer, Killed::Garbled(why)),
             Input::Exited { peer, end } => self.exited(now, peer, end),
-            Input::ForkServerUp { pid } => self.fork_server_up(now, pid),
-            Input::ForkServerLost { why } => self.fork_server_lost(now, why),
+            Input::ForkServerUp { generation, pid } => self.fork_server_up(now, generation, pid),
+            Input::ForkServerLost { generation, why, last_stderr } => {
+                self.fork_server_lost(now, generation, Failure { why, last_stderr });
+            }
+            Input::Opened { generation } => {
+                self.nurseries.insert(generation, Nursery::Exec);
+                self.opened(now, generation);
+            }
+            Input::NotOpened { generation, why } => self.not_opened(now, generation, why),
+            Input::Reload => self.reload(now, None),
             Input::Command { from, id, command } => self.command(now, from, id, command),
             Input::Looked { beats } => self.looked(now, &beats),
+            Input::Weighed { loads } => self.weighed(&loads),
             Input::Examined { peer, condition } => self.examined(now, peer, condition),
             Input::Stop => self.stop(now, Verdict::Stopped),
             Input::StopNow => self.stop_now(now),
             Input::Time => {}
         }
         self.time_out(now);
+        self.roll(now);
         self.spawn_due(now);
+        self.recycle(now);
         self.dismiss_director(now);
         self.end_if_over();
         std::mem::take(&mut self.actions)
@@ -100,25 +129,29 @@ impl Pool {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let spawns = self.places.all().filter_map(|(_, place)| match place.holder {
             // A seat waits for the nursery, not for the clock, while that cannot spawn.
-            Holder::Waiting(until) if self.nursery.can_spawn() => Some(until),
+            Holder::Waiting(until) if self.can_spawn(self.generation) => Some(until),
             Holder::Waiting(_) | Holder::Member(_) | Holder::Vacant => None,
         });
         let members = self.members.values().filter_map(|member| member.phase.deadline());
-        spawns.chain(members).chain(self.nursery.deadline()).min()
+        let nurseries = self.nurseries.iter().filter_map(|(generation, nursery)| {
+            // What happens to a generation that is tried, or over, is not the nursery's to say.
+            (*generation == self.generation).then(|| nursery.deadline()).flatten()
+        });
+        let rollout = self.reloads.deadline(self.policy.rollout.health);
+        spawns.chain(members).chain(nurseries).chain(rollout).chain(self.recycle_at()).min()
     }
 
     /// How the cluster stands, after all that has been told so far.
     pub(crate) fn status(&self) -> Status {
         let workers = self.workers().filter(|(_, member)| member.pid != 0);
-        let generation = self.policy.generation;
         Status {
-            generation,
+            generation: self.generation,
             slots: self.places.count(),
             stopping: !self.is_serving(),
             workers: workers
                 .filter_map(|(id, member)| {
                     let Seat::Slot(slot) = member.seat else { return None };
-                    let (pid, state) = (member.pid, member.state());
+                    let (pid, state, generation) = (member.pid, member.state(), member.generation);
                     // What it counts is in its page, which the pool does not see.
                     let connections = ConnectionCounts::default();
                     Some(WorkerStatus { id, slot, pid, generation, state, connections })
@@ -154,12 +187,12 @@ impl Pool {
         let boot_timeout = self.policy.boot_timeout;
         let Some(member) = self.members.get_mut(&peer) else { return };
         member.pid = pid;
-        let phase = member.phase.clone();
+        let (phase, generation) = (member.phase.clone(), member.generation);
         if let Phase::Forking { .. } = phase {
             member.phase = Phase::Booting { until: now + boot_timeout };
         }
         if let (PeerId::Worker(worker), Seat::Slot(slot)) = (peer, member.seat) {
-            self.tell(Event::WorkerStarted { worker, slot, pid, generation: self.policy.generation });
+            self.tell(Event::WorkerStarted { worker, slot, pid, generation });
         }
         match phase {
             // Told to leave before it was born: the word waits in its socket.
@@ -204,16 +237,27 @@ impl Pool {
             ) => return,
         }
         member.told.ready = true;
+        if member.phase == Phase::Serving {
+            member.span = Span::begin(now, self.policy.recycling, &mut self.rng);
+        }
         let (seat, pid, took) = (member.seat, member.pid, now - member.asked);
         match (peer, seat) {
             (PeerId::Worker(worker), Seat::Slot(slot)) => {
                 self.budget.online();
                 self.tell(Event::WorkerReady { worker, slot, pid, took });
-                self.see_all_ready();
-                self.commands_see_ready(worker, slot);
+                match self.awaited_seat(peer) {
+                    Some(seat) => self.newcomer_ready(now, peer, seat),
+                    None => {
+                        self.see_all_ready();
+                        self.commands_see_ready(worker, slot);
+                    }
+                }
             }
             (PeerId::Worker(_), Seat::Director) | (PeerId::Director(_), _) => {
                 self.tell(Event::DirectorReady { pid });
+                if let Some(seat) = self.awaited_seat(peer) {
+                    self.newcomer_ready(now, peer, seat);
+                }
             }
         }
     }
@@ -256,7 +300,7 @@ impl Pool {
     }
 
     fn spawn_due(&mut self, now: Instant) {
-        if !self.is_serving() || !self.nursery.can_spawn() {
+        if !self.is_serving() || !self.can_spawn(self.generation) {
             return;
         }
         let is_due = |holder| matches!(holder, Holder::Waiting(until) if until <= now);
@@ -264,12 +308,17 @@ impl Pool {
             self.places.all().filter(|(_, place)| is_due(place.holder)).map(|(seat, _)| seat).collect();
         for seat in due {
             let peer = self.next_peer(seat);
-            self.members.insert(peer, Member::new(seat, now, FORK_TIMEOUT));
+            let generation = self.generation;
+            self.members.insert(peer, Member::new(seat, generation, now, FORK_TIMEOUT));
             if let Some(place) = self.places.get_mut(seat) {
                 place.holder = Holder::Member(peer);
             }
-            self.actions.push(Action::Spawn { peer, seat });
+            self.actions.push(Action::Spawn { peer, seat, generation, entry: Entry::Vacant });
         }
+    }
+
+    fn can_spawn(&self, generation: u64) -> bool {
+        self.nurseries.get(&generation).is_some_and(Nursery::can_spawn)
     }
 
     fn next_peer(&mut self, seat: Seat) -> PeerId {

@@ -11,6 +11,7 @@ pub(super) struct Signals {
     pub(super) terminate: Signal,
     pub(super) interrupt: Signal,
     pub(super) quit: Signal,
+    pub(super) hangup: Signal,
     pub(super) child: Signal,
 }
 
@@ -18,14 +19,15 @@ impl Signals {
     pub(super) fn catch() -> io::Result<Self> {
         use nix::sys::signal::{
             SigSet,
-            Signal::{SIGCHLD, SIGINT, SIGQUIT, SIGTERM},
+            Signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM},
         };
         // Whoever started us may have blocked them, and the mask is inherited (sigprocmask(2)).
-        [SIGTERM, SIGINT, SIGQUIT, SIGCHLD].into_iter().collect::<SigSet>().thread_unblock()?;
+        [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD].into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
         })
     }

@@ -13,17 +13,21 @@ const MOST_HELD: usize = 16 << 20;
 impl Router {
     /// From now on `peer` has the seat, and what waits for it is its.
     pub(crate) fn join(&mut self, peer: PeerId, seat: Seat, sink: Sink<'_>) {
-        let mut first = Vec::new();
-        notice::write_notice(&mut first, peer, Notice::Slots(self.slots));
-        for (other, port) in &self.ports {
-            notice::write_notice(&mut first, peer, Notice::Joined { peer: *other, seat: port.seat });
-        }
-        for (seat, _) in self.seats.iter().filter(|(_, place)| place.vacant) {
-            notice::write_notice(&mut first, peer, Notice::Vacant { seat: *seat });
-        }
-        let port = Port { seat, backlog: Backlog::default(), open: true, broadcasts: Weight::default() };
-        self.ports.insert(peer, port);
-        self.deliver(peer, &first, None, sink);
+        self.come(peer, seat, false, sink);
+        self.give_seat(peer, sink);
+    }
+
+    /// From now on `peer` can be written to; the seat is another's until it is given to this one.
+    pub(crate) fn join_beside(&mut self, peer: PeerId, seat: Seat, sink: Sink<'_>) {
+        self.come(peer, seat, true, sink);
+        self.tell_all(Notice::Beside { peer, seat }, sink);
+    }
+
+    /// From now on this process has its seat.
+    pub(crate) fn give_seat(&mut self, peer: PeerId, sink: Sink<'_>) {
+        let Some(port) = self.ports.get_mut(&peer) else { return };
+        port.beside = false;
+        let seat = port.seat;
         // It is told of itself as well: it may send to itself.
         self.tell_all(Notice::Joined { peer, seat }, sink);
         let place = self.seats.entry(seat).or_default();
@@ -32,6 +36,26 @@ impl Router {
         let held = std::mem::take(&mut place.held);
         self.waiting -= held.len();
         held.salvage(|frame, parcel| self.deliver(peer, frame.bytes, parcel.as_ref(), sink));
+    }
+
+    fn come(&mut self, peer: PeerId, seat: Seat, beside: bool, sink: Sink<'_>) {
+        let mut first = Vec::new();
+        notice::write_notice(&mut first, peer, Notice::Slots(self.slots));
+        for (other, port) in &self.ports {
+            let (other, seat) = (*other, port.seat);
+            let notice = if port.beside {
+                Notice::Beside { peer: other, seat }
+            } else {
+                Notice::Joined { peer: other, seat }
+            };
+            notice::write_notice(&mut first, peer, notice);
+        }
+        for (seat, _) in self.seats.iter().filter(|(_, place)| place.vacant) {
+            notice::write_notice(&mut first, peer, Notice::Vacant { seat: *seat });
+        }
+        let (backlog, broadcasts) = (Backlog::default(), Weight::default());
+        self.ports.insert(peer, Port { seat, beside, backlog, open: true, broadcasts });
+        self.deliver(peer, &first, None, sink);
     }
 
     /// The process is no more. What it has not taken and was for its seat waits for the next there.

@@ -2,19 +2,20 @@
 use crate::birth::executable::Execution;
 use crate::id::{PeerId, Seat};
 use crate::role::Role;
-use crate::supervise::driver::{Driver, GENERATION};
-use crate::supervise::input::Input;
+use crate::supervise::driver::Driver;
+use crate::supervise::input::{Entry, Input};
 use crate::supervise::peer::{Born, Newcomer, Peer, Place, Watcher};
 use crate::sys::process;
 
 impl Driver {
     /// Makes a worker or director, or tells why not.
-    pub(super) fn spawn(&mut self, peer: PeerId, seat: Seat) {
+    pub(super) fn spawn(&mut self, peer: PeerId, seat: Seat, generation: u64, entry: Entry) {
         let place = Place {
             peer,
             seat,
+            entry,
             slots: self.slots,
-            generation: GENERATION,
+            generation,
             director: self.has_director,
             sockets: &self.sockets,
             watch: &self.watch,
@@ -24,14 +25,16 @@ impl Driver {
         };
         let made = Peer::prepare(&place).map_err(|err| err.to_string()).and_then(|(held, newcomer)| {
             self.peers.insert(peer, held);
-            if seat == Seat::Director {
-                self.director = Some(peer);
-                self.tell_picture();
+            match (peer, entry) {
+                (PeerId::Director(_), Entry::Vacant) => self.direct(peer),
+                // It begins with that, and is told anew what has changed when the seat is its.
+                (PeerId::Director(number), Entry::Beside) => self.show_picture(number),
+                (PeerId::Worker(_), _) => {}
             }
-            self.make(peer, seat, newcomer)
+            self.make(peer, seat, generation, newcomer)
         });
         if let Err(error) = made {
-            self.unborn.remove(&peer);
+            self.no_longer_unborn(peer);
             self.give_up_peer(peer);
             // Also where it came no further than to be announced there.
             if let Some(handoff) = &self.handoff {
@@ -41,10 +44,25 @@ impl Driver {
         }
     }
 
-    fn make(&mut self, peer: PeerId, seat: Seat, newcomer: Newcomer) -> Result<(), String> {
+    /// The seat is its from now on.
+    pub(super) fn give_seat(&mut self, peer: PeerId, seat: Seat) {
+        self.exchange.give_seat(peer);
+        if seat == Seat::Director {
+            self.direct(peer);
+        }
+    }
+
+    /// It is the director that is told of all from now on.
+    fn direct(&mut self, peer: PeerId) {
+        self.director = Some(peer);
+        self.tell_picture();
+    }
+
+    fn make(&mut self, peer: PeerId, seat: Seat, generation: u64, newcomer: Newcomer) -> Result<(), String> {
+        let of = self.generations.get_mut(&generation).ok_or("its generation is over")?;
         if self.forks {
-            let breeder = self.breeder.as_ref().ok_or("there is no fork server")?;
-            self.unborn.insert(peer);
+            let breeder = of.breeder.as_ref().ok_or("there is no fork server")?;
+            of.unborn.insert(peer);
             breeder.ask(peer, newcomer.control);
             return Ok(());
         }
@@ -59,7 +77,7 @@ impl Driver {
             defaults: vec![("TOKIO_WORKER_THREADS", threads.max(1).to_string())],
         };
         let pid =
-            self.executable.execute(execution).map_err(|err| format!("cannot execute the program: {err}"))?;
+            of.executable.execute(execution).map_err(|err| format!("cannot execute the program: {err}"))?;
         // Nobody but us reaps it, so the pid is its own until then.
         let pidfd = process::pidfd_open(pid).map_err(|err| {
             process::discard(pid);
@@ -81,7 +99,7 @@ impl Driver {
 
     pub(super) fn follow(&mut self, born: Born) {
         let (peer, pid) = (born.peer, born.pid);
-        self.unborn.remove(&peer);
+        self.no_longer_unborn(peer);
         let watcher = Watcher { notes: self.notes.clone(), exchange: self.exchange.clone() };
         let Some(held) = self.peers.get_mut(&peer) else { return };
         let told = match held.follow(born, !self.forks, watcher) {

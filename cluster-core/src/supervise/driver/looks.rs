@@ -1,10 +1,14 @@
 //! Looking whether the runtimes of all processes turn.
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::id::PeerId;
 use crate::supervise::condition;
 use crate::supervise::driver::Driver;
-use crate::supervise::input::Input;
+use crate::supervise::input::{Input, Load};
+use crate::supervise::peer::Peer;
+
+/// A look costs nothing but the turn: what is looked at is in the pages.
+const WEIGH_EVERY: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// One look at all pages, and the time of the next.
@@ -12,6 +16,13 @@ impl Driver {
         self.look_at = self.hang.map(|limit| Instant::now() + limit.beat_every());
         let beats = self.peers.iter().map(|(peer, held)| (*peer, held.page().beats())).collect();
         Input::Looked { beats }
+    }
+
+    /// One look at what all processes use and do, and the time of the next.
+    pub(super) fn weigh(&mut self) -> Input {
+        self.weigh_at = Some(Instant::now() + WEIGH_EVERY);
+        let load = |held: &Peer| Load { requests: held.page().requests(), memory: None };
+        Input::Weighed { loads: self.peers.iter().map(|(peer, held)| (*peer, load(held))).collect() }
     }
 
     /// A closer look at one that is silent.

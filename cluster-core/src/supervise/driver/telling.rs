@@ -1,6 +1,6 @@
 //! Telling what has happened: the log, the director, whoever runs the program under test.
 use crate::event::{Event, Next};
-use crate::id::Seat;
+use crate::id::{PeerId, Seat};
 use crate::ipc::control::ToDirector;
 use crate::ipc::counters::Told;
 use crate::ipc::picture;
@@ -71,6 +71,20 @@ impl Driver {
             self.tell_picture();
         }
         self.untold_events += u64::from(!self.exchange.tell_director(&ToDirector::Event(event.clone())));
+    }
+
+    /// Answers a director. One that is gone hears nothing, nor does its successor in its place.
+    pub(super) fn answer(&self, to: PeerId, word: &ToDirector) {
+        if let PeerId::Director(number) = to {
+            self.exchange.tell_one(number, word);
+        }
+    }
+
+    /// Tells a director that has not the seat yet how things stand.
+    pub(super) fn show_picture(&self, director: u64) {
+        for word in picture::words(self.pool.status()) {
+            self.exchange.tell_one(director, &word);
+        }
     }
 
     /// Tells the director how things stand.

@@ -1,5 +1,5 @@
 //! What the director has asked for, until it has happened.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::command::Command;
@@ -13,7 +13,7 @@ use crate::supervise::pool::place::Holder;
 use crate::supervise::pool::stopping::{Course, UNREADY_DRAIN};
 
 /// So many commands may wait, and as many `Stop`s: whoever asks for more does not wait for answers.
-const MOST_OPEN: usize = 1024;
+pub(super) const MOST_OPEN: usize = 1024;
 const TOO_MANY: CommandError = CommandError::TooMany { limit: MOST_OPEN as u64 };
 
 /// The commands without an answer yet.
@@ -72,6 +72,7 @@ impl Pool {
         }
         let awaits = match command {
             Command::Stop => return self.command_stop(now, from, id),
+            Command::Reload => return self.reload(now, Some((from, id))),
             // BEFORE anything changes: what is refused has not been done.
             Command::Scale { .. } | Command::Restart { .. } if self.commands.open.len() >= MOST_OPEN => {
                 return self.actions.push(Action::Reply { to: from, id, result: Err(TOO_MANY) });
@@ -83,8 +84,12 @@ impl Pool {
             Ok(awaits) => self.commands.open.push(Open { from, id, awaits }),
             Err(err) => self.actions.push(Action::Reply { to: from, id, result: Err(err) }),
         }
-        // What asks for how things are has happened.
-        self.settle(|_| None);
+        // What asks for how things are has happened: one that was made to take the seat anyway may serve already.
+        let serving = self.serving_holders();
+        self.settle(|awaits| match awaits {
+            Awaits::Scale { .. } => None,
+            Awaits::Successor { slot, of } => serving.get(slot).is_some_and(|id| id > of).then_some(Ok(())),
+        });
     }
 
     fn command_stop(&mut self, now: Instant, from: PeerId, id: u64) {
@@ -167,12 +172,30 @@ impl Pool {
         workers.into_iter().map(|(worker, _)| worker).collect()
     }
 
+    fn serving_holders(&self) -> BTreeMap<Slot, u64> {
+        let holders = self.places.all().filter_map(|(seat, place)| match (seat, place.holder) {
+            (Seat::Slot(slot), Holder::Member(PeerId::Worker(id))) => Some((slot, id)),
+            (Seat::Slot(_), Holder::Member(PeerId::Director(_)) | Holder::Waiting(_) | Holder::Vacant)
+            | (Seat::Director, _) => None,
+        });
+        let serves = |id: &WorkerId| {
+            self.members.get(&PeerId::Worker(*id)).is_some_and(|member| member.phase == Phase::Serving)
+        };
+        holders.filter(|(_, id)| serves(id)).map(|(slot, id)| (slot, id.0)).collect()
+    }
+
     fn restart(&mut self, now: Instant, slot: Slot) -> Result<Awaits, CommandError> {
         if !self.is_serving() {
             return Err(CommandError::Stopping);
         }
         let slots = self.places.count();
+        let last = self.last_worker;
         let place = self.places.get_mut(Seat::Slot(slot)).ok_or(CommandError::NoSuchSlot { slot, slots })?;
+        // Whoever comes after the one that is there: its successor may have been made already.
+        let of = match place.holder {
+            Holder::Member(PeerId::Worker(worker)) => worker.0,
+            Holder::Member(PeerId::Director(_)) | Holder::Waiting(_) | Holder::Vacant => last,
+        };
         match place.holder {
             // It has crashed and waits, or is not replaced by itself: now it is.
             Holder::Waiting(_) | Holder::Vacant => place.holder = Holder::Waiting(now),
@@ -187,7 +210,7 @@ impl Pool {
                 | None => place.holder = Holder::Waiting(now),
             },
         }
-        Ok(Awaits::Successor { slot, of: self.last_worker })
+        Ok(Awaits::Successor { slot, of })
     }
 
     pub(super) fn commands_see_ready(&mut self, worker: WorkerId, slot: Slot) {
@@ -203,7 +226,11 @@ impl Pool {
     /// A worker has ended; `told` says how.
     pub(super) fn commands_see_end(&mut self, worker: WorkerId, slot: Slot, member: &Member, told: &str) {
         // One that was told to leave before it was ready has not failed; its successor is waited for.
-        let failed = !member.told.ready && !matches!(member.leave, Some(Leave::Restart | Leave::Scaled));
+        let failed = !member.told.ready
+            && !matches!(
+                member.leave,
+                Some(Leave::Restart | Leave::Reload | Leave::Recycled | Leave::Scaled)
+            );
         let why = || CommandError::SuccessorFailed { why: told.to_owned() };
         self.settle(|awaits| match awaits {
             Awaits::Scale { rising, falling } => {

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, Exit, ExitReason, Next};
 use crate::id::{PeerId, Seat, Slot, WorkerId};
 use crate::supervise::input::{Action, End, Verdict};
-use crate::supervise::member::{LastWord, Member, Phase};
+use crate::supervise::member::{Killed, LastWord, Member, Phase};
 use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
+use crate::supervise::pool::rollout::Failure;
 
 /// The least delay after a process that could not even be made.
 pub(super) const STILLBORN_DELAY: Duration = Duration::from_millis(100);
@@ -15,7 +16,19 @@ pub(super) const STILLBORN_DELAY: Duration = Duration::from_millis(100);
 impl Pool {
     pub(super) fn stillborn(&mut self, now: Instant, peer: PeerId, error: String) {
         let Some(member) = self.members.remove(&peer) else { return };
-        self.ended(now, peer, member, ExitReason::BootFailed(error), End::default());
+        // One that was killed before it was a process has ended for that.
+        let reason = match &member.phase {
+            Phase::Killed(Killed::Stop | Killed::Superseded) => member.reason(now, None),
+            Phase::Forking { .. }
+            | Phase::Booting { .. }
+            | Phase::Serving
+            | Phase::Asking { .. }
+            | Phase::Draining { .. }
+            | Phase::Parting { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed(_) => ExitReason::BootFailed(error),
+        };
+        self.ended(now, peer, member, reason, End::default());
     }
 
     pub(super) fn exited(&mut self, now: Instant, peer: PeerId, end: End) {
@@ -48,21 +61,26 @@ impl Pool {
         reason: ExitReason,
         end: End,
     ) {
-        let planned = reason == ExitReason::Stopped;
-        if !planned && !member.counted && self.is_serving() {
+        let planned = reason.is_planned();
+        let awaited = self.stop_awaiting(PeerId::Worker(worker), &member);
+        if !planned && !member.counted && !awaited && self.is_serving() {
             self.budget.crashed(
                 now,
                 &self.policy.restart,
                 matches!(reason, ExitReason::BootFailed(_)) || reason == ExitReason::BootTimeout,
             );
         }
-        let next = self.successor(now, PeerId::Worker(worker), &member, planned, &end);
-        self.clean &= matches!(reason, ExitReason::Finished | ExitReason::Stopped);
+        let next = if awaited {
+            Next::NotReplaced
+        } else {
+            self.successor(now, PeerId::Worker(worker), &member, planned, &end)
+        };
+        self.clean &= planned || reason == ExitReason::Finished;
         let exit = Exit {
             worker,
             slot,
             pid: member.pid,
-            generation: self.policy.generation,
+            generation: member.generation,
             reason,
             status: end.status,
             uptime: now - member.asked,
@@ -71,7 +89,12 @@ impl Pool {
             usage: end.usage,
         };
         let told = exit.to_string();
+        let last_stderr = exit.last_stderr.clone();
         self.tell(Event::WorkerExited(Exit { next, ..exit }));
+        if awaited {
+            let why = told;
+            return self.newcomer_lost(now, PeerId::Worker(worker), Failure { why, last_stderr });
+        }
         self.commands_see_end(worker, slot, &member, &told);
         if next == Next::GiveUp {
             let why = self.budget.spent(&self.policy.restart).unwrap_or_default();
@@ -86,10 +109,27 @@ impl Pool {
     /// It comes back for as long as the cluster serves, however it ended: nobody else does its work.
     fn director_ended(&mut self, now: Instant, peer: PeerId, member: &Member, reason: ExitReason, end: End) {
         self.commands.forget(peer);
-        let next = self.successor(now, peer, member, reason == ExitReason::Stopped, &end);
+        self.reloads.forget(peer);
+        let awaited = self.stop_awaiting(peer, member);
+        let next = if awaited {
+            Next::NotReplaced
+        } else {
+            self.successor(now, peer, member, reason.is_planned(), &end)
+        };
         let (pid, uptime) = (member.pid, now - member.asked);
         let End { status, last_stderr, .. } = end;
-        self.tell(Event::DirectorExited { pid, reason, status, uptime, last_stderr, next });
+        let event = Event::DirectorExited { pid, reason, status, uptime, last_stderr, next };
+        let why = event.to_string();
+        self.tell(event);
+        if awaited {
+            self.newcomer_lost(now, peer, Failure { why, last_stderr: Vec::new() });
+        }
+    }
+
+    /// Whether it was to take a seat of another's; now it is not.
+    fn stop_awaiting(&mut self, peer: PeerId, member: &Member) -> bool {
+        let Some(place) = self.places.get_mut(member.seat) else { return false };
+        place.newcomer.take_if(|newcomer| newcomer.peer == peer).is_some()
     }
 
     /// What happens next in the seat of a process that has ended.
@@ -104,9 +144,16 @@ impl Pool {
         let serves = self.is_serving();
         let may_restart = planned || self.may_restart(peer, end);
         let hopeless = self.serving() == 0 && self.budget.spent(&self.policy.restart).is_some();
+        let held = Holder::Member(peer);
+        if serves
+            && self.places.get(member.seat).is_some_and(|place| place.holder == held)
+            && self.inherit(member.seat)
+        {
+            return Next::AlreadyReplaced;
+        }
         // A slot that has been given up has nobody.
         let Some(place) = self.places.get_mut(member.seat) else { return Next::NotReplaced };
-        if place.holder != Holder::Member(peer) {
+        if place.holder != held {
             return if serves { Next::AlreadyReplaced } else { Next::NotReplaced };
         }
         if !serves || !may_restart {
@@ -145,23 +192,38 @@ impl Pool {
 
     // ----- the fork server
 
-    pub(super) fn fork_server_up(&mut self, now: Instant, pid: u32) {
-        match &self.nursery {
-            Nursery::Booting { backoff, .. } => {
-                self.nursery = Nursery::Up { since: now, backoff: backoff.clone() };
+    pub(super) fn fork_server_up(&mut self, now: Instant, generation: u64, pid: u32) {
+        match self.nurseries.get_mut(&generation) {
+            Some(nursery @ Nursery::Booting { .. }) => {
+                let (backoff, _) = nursery.lost(now);
+                *nursery = Nursery::Up { since: now, backoff };
                 self.tell(Event::ForkServerReady { pid });
+                self.opened(now, generation);
             }
-            Nursery::Exec | Nursery::Up { .. } | Nursery::Killed { .. } | Nursery::Waiting { .. } => {}
+            Some(Nursery::Exec | Nursery::Up { .. } | Nursery::Killed { .. } | Nursery::Waiting { .. })
+            | None => {}
         }
     }
 
-    pub(super) fn fork_server_lost(&mut self, now: Instant, why: String) {
+    pub(super) fn fork_server_lost(&mut self, now: Instant, generation: u64, failure: Failure) {
         if !self.policy.fork_server || !self.is_serving() {
             return;
         }
-        let (mut backoff, uptime) = self.nursery.lost(now);
+        if self.reloads.tries(generation) {
+            let why = format!("its fork server was lost ({})", failure.why);
+            return self.reload_failed(now, Failure { why, ..failure });
+        }
+        let is_present = generation == self.generation;
+        let Some(nursery) = self.nurseries.get_mut(&generation) else { return };
+        let (mut backoff, uptime) = nursery.lost(now);
+        if !is_present {
+            // It is executed again if that generation ever comes back.
+            *nursery = Nursery::Waiting { until: now, backoff };
+            return;
+        }
+        let why = failure.why;
         let delay = backoff.next(&self.policy.restart, uptime, &mut self.rng);
-        self.nursery = Nursery::Waiting { until: now + delay, backoff };
+        *nursery = Nursery::Waiting { until: now + delay, backoff };
         self.tell(Event::ForkServerLost { why: why.clone(), again_in: delay });
         if self.workers().next().is_none() {
             // Nobody serves, and nobody can be made: that counts like a boot that failed.
@@ -173,14 +235,17 @@ impl Pool {
     }
 
     pub(super) fn time_out_fork_server(&mut self, now: Instant) {
-        match self.nursery.clone() {
-            Nursery::Waiting { until, backoff } if until <= now && self.is_serving() => {
-                self.nursery = Nursery::Booting { until: now + self.policy.boot_timeout, backoff };
-                self.actions.push(Action::StartForkServer);
+        let (generation, serves) = (self.generation, self.is_serving());
+        // One that is tried has the reload's deadline; one that is over has none.
+        let Some(nursery) = self.nurseries.get_mut(&generation) else { return };
+        match nursery.clone() {
+            Nursery::Waiting { until, backoff } if until <= now && serves => {
+                *nursery = Nursery::Booting { until: now + self.policy.boot_timeout, backoff };
+                self.actions.push(Action::StartForkServer { generation });
             }
             Nursery::Booting { until, backoff } if until <= now => {
-                self.nursery = Nursery::Killed { since: now, backoff };
-                self.actions.push(Action::KillForkServer);
+                *nursery = Nursery::Killed { since: now, backoff };
+                self.actions.push(Action::KillForkServer { generation });
             }
             Nursery::Exec
             | Nursery::Up { .. }
@@ -192,12 +257,13 @@ impl Pool {
 
     /// The fork server is stuck: it is killed, and its end turns this request into a stillbirth.
     pub(super) fn fork_request_timed_out(&mut self, now: Instant, peer: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer) {
-            member.phase = Phase::Forking { until: now + FORK_TIMEOUT };
-        }
-        if let Nursery::Up { since, backoff } = self.nursery.clone() {
-            self.nursery = Nursery::Killed { since, backoff };
-            self.actions.push(Action::KillForkServer);
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        member.phase = Phase::Forking { until: now + FORK_TIMEOUT };
+        let generation = member.generation;
+        let Some(nursery) = self.nurseries.get_mut(&generation) else { return };
+        if let Nursery::Up { since, backoff } = nursery.clone() {
+            *nursery = Nursery::Killed { since, backoff };
+            self.actions.push(Action::KillForkServer { generation });
         }
     }
 }

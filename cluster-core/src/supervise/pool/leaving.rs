@@ -59,6 +59,11 @@ impl Pool {
         let Some(member) = self.members.get(&peer) else { return };
         let (seat, uptime) = (member.seat, now - member.asked);
         self.drain(peer, until, why, false);
+        // One that was to take another's seat makes way for nobody.
+        let held = Holder::Member(peer);
+        if self.places.get(seat).is_none_or(|place| place.holder != held) || self.inherit(seat) {
+            return;
+        }
         let left = self.members.values().filter(|member| member.seat == seat && member.has_left()).count();
         let Some(place) = self.places.get_mut(seat) else { return };
         // Those that leave as soon as they come do not pile up: the second in a row waits as after a crash.
@@ -78,11 +83,13 @@ impl Pool {
         member.leave = Some(why);
         let is_process = member.pid != 0;
         self.actions.push(match (peer, why) {
-            (PeerId::Director(_), Leave::Stop) => Action::Dismiss { peer },
+            // AFTER all that it shall hear, as the answer to a reload that it has asked for.
+            (PeerId::Director(_), Leave::Stop | Leave::Reload) => Action::Dismiss { peer },
             (PeerId::Worker(_), _)
-            | (PeerId::Director(_), Leave::Itself | Leave::Restart | Leave::Scaled | Leave::Ended) => {
-                Action::Drain { peer, close_queue }
-            }
+            | (
+                PeerId::Director(_),
+                Leave::Itself | Leave::Restart | Leave::Recycled | Leave::Scaled | Leave::Ended,
+            ) => Action::Drain { peer, close_queue },
         });
         if is_process {
             self.tell_draining(peer);

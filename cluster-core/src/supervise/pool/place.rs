@@ -1,6 +1,7 @@
 //! The seats of the cluster: slots, and the director's.
 use std::time::Instant;
 
+use crate::event::Leave;
 use crate::id::{PeerId, Seat, Slot};
 use crate::supervise::restart::Backoff;
 
@@ -8,6 +9,8 @@ use crate::supervise::restart::Backoff;
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) holder: Holder,
+    /// Somebody who will take it when it serves.
+    pub(super) newcomer: Option<Newcomer>,
     pub(super) backoff: Backoff,
 }
 
@@ -21,10 +24,18 @@ pub(super) enum Holder {
     Vacant,
 }
 
+/// A process that was made beside the one that has the seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Newcomer {
+    pub(super) peer: PeerId,
+    /// Why the other leaves then.
+    pub(super) why: Leave,
+}
+
 impl Place {
     /// A seat that wants somebody at once.
     fn new(now: Instant) -> Self {
-        Self { holder: Holder::Waiting(now), backoff: Backoff::default() }
+        Self { holder: Holder::Waiting(now), newcomer: None, backoff: Backoff::default() }
     }
 
     /// Nobody is made for it any more; who has it keeps it.
@@ -53,6 +64,14 @@ impl Places {
 
     pub(super) fn count(&self) -> u16 {
         u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
+    }
+
+    /// None where the slot has been given up.
+    pub(super) fn get(&self, seat: Seat) -> Option<&Place> {
+        match seat {
+            Seat::Slot(slot) => self.slots.get(usize::from(slot.0)),
+            Seat::Director => self.director.as_ref(),
+        }
     }
 
     /// None where the slot has been given up.

@@ -37,6 +37,7 @@ impl Pool {
         self.course = Course::Stopping { verdict, until: now + self.policy.drain_timeout };
         self.tell(Event::Stopping { connections: 0, asked });
         self.commands_stop();
+        self.reloads_stop();
         self.places.close();
         let peers: Vec<PeerId> = self.members.keys().copied().collect();
         for peer in peers {
@@ -113,6 +114,7 @@ impl Pool {
         if self.is_serving() {
             self.course = Course::Stopping { verdict: Verdict::Stopped, until: now };
             self.commands_stop();
+            self.reloads_stop();
             self.places.slots.iter_mut().for_each(|place| place.holder = Holder::Vacant);
             self.places.close();
         }
@@ -132,8 +134,8 @@ impl Pool {
         let Some(member) = self.members.get_mut(&peer) else { return };
         member.phase = Phase::Killed(why);
         // Not a process yet: only a fork server that is stuck keeps it from being one or none.
-        let unborn = member.pid == 0 && self.policy.fork_server;
-        self.actions.push(if unborn { Action::KillForkServer } else { Action::Kill { peer } });
+        let (unborn, generation) = (member.pid == 0 && self.policy.fork_server, member.generation);
+        self.actions.push(if unborn { Action::KillForkServer { generation } } else { Action::Kill { peer } });
     }
 
     pub(super) fn end_if_over(&mut self) {

@@ -5,6 +5,8 @@ mod director;
 mod fork_server;
 mod hanging;
 mod parting;
+mod recycling;
+mod rollouts;
 mod stops;
 mod world;
 
@@ -17,8 +19,8 @@ use super::leaving::ASKING;
 use super::stopping::UNREADY_DRAIN;
 use super::*;
 use crate::command::Command;
-use crate::config::{HangLimit, Restart};
-use crate::error::CommandError;
+use crate::config::{HangLimit, Recycling, Restart, Rollout};
+use crate::error::{CommandError, ReloadError};
 use crate::event::{Exit, ExitReason, Leave, Next};
 use crate::id::Slot;
 use crate::supervise::input::End;
@@ -40,7 +42,13 @@ struct Bench {
     stayed: Vec<PeerId>,
     resized: Vec<u16>,
     fork_servers_started: usize,
-    fork_servers_killed: usize,
+    /// Of which generations.
+    fork_servers_killed: Vec<u64>,
+    /// Generations that are opened, and closed.
+    opened: Vec<u64>,
+    closed: Vec<u64>,
+    /// Who has taken the seat of another.
+    seated: Vec<PeerId>,
     verdict: Option<Verdict>,
 }
 
@@ -49,11 +57,12 @@ fn policy(workers: u16) -> Policy {
         workers,
         director: false,
         most_workers: 60,
-        generation: 1,
         restart: Restart::default(),
         boot_timeout: BOOT,
         drain_timeout: DRAIN,
         hang: Some(HangLimit::default()),
+        rollout: Rollout::default(),
+        recycling: Recycling::default(),
         fork_server: false,
         seed: 7,
     }
@@ -81,7 +90,10 @@ impl Bench {
             stayed: Vec::new(),
             resized: Vec::new(),
             fork_servers_started: 0,
-            fork_servers_killed: 0,
+            fork_servers_killed: Vec::new(),
+            opened: Vec::new(),
+            closed: Vec::new(),
+            seated: Vec::new(),
             verdict: None,
         };
         bench.say(Input::Time);
@@ -91,17 +103,21 @@ impl Bench {
     fn say(&mut self, input: Input) {
         for action in self.pool.handle(self.now, input) {
             match action {
-                Action::Spawn { peer, seat } => self.spawned.push((peer, seat)),
+                Action::Spawn { peer, seat, .. } => self.spawned.push((peer, seat)),
+                Action::Seat { peer, .. } => self.seated.push(peer),
+                Action::Open { generation } => self.opened.push(generation),
+                Action::Close { generation } => self.closed.push(generation),
                 Action::Drain { peer, .. } => self.drained.push(peer),
                 Action::Stay { peer } => self.stayed.push(peer),
                 Action::Kill { peer } => self.killed.push(peer),
                 Action::Examine { peer } => self.examined.push(peer),
-                Action::StartForkServer => self.fork_servers_started += 1,
-                Action::KillForkServer => self.fork_servers_killed += 1,
+                Action::StartForkServer { .. } => self.fork_servers_started += 1,
+                Action::KillForkServer { generation } => self.fork_servers_killed.push(generation),
                 Action::Resize { slots } => self.resized.push(slots),
-                word @ (Action::Tell(_) | Action::Reply { .. } | Action::Dismiss { .. }) => {
-                    self.words.push(word);
-                }
+                word @ (Action::Tell(_)
+                | Action::Reply { .. }
+                | Action::ReplyReload { .. }
+                | Action::Dismiss { .. }) => self.words.push(word),
                 Action::End(verdict) => {
                     assert!(self.verdict.is_none(), "it ends once");
                     self.verdict = Some(verdict);
@@ -176,9 +192,23 @@ impl Bench {
         replies.collect()
     }
 
+    /// The answers to wishes to reload, by id.
+    fn reloads(&self) -> Vec<(u64, Result<(), ReloadError>)> {
+        let replies = self.words.iter().filter_map(|word| match word {
+            Action::ReplyReload { id, result, .. } => Some((*id, result.clone())),
+            _ => None,
+        });
+        replies.collect()
+    }
+
     fn dismissed(&self) -> bool {
         self.words.iter().any(|word| matches!(word, Action::Dismiss { .. }))
     }
+}
+
+/// The first generation's fork server is lost.
+fn lost(why: &str) -> Input {
+    Input::ForkServerLost { generation: 1, why: why.to_owned(), last_stderr: Vec::new() }
 }
 
 const KILLED: i32 = 9;

@@ -101,7 +101,7 @@ fn times_as_long_as_they_can_be_said_overflow_nothing() {
     let policy =
         Policy { restart, boot_timeout: longest, drain_timeout: longest, fork_server: true, ..policy(2) };
     let mut bench = Bench::new(policy);
-    bench.say(Input::ForkServerUp { pid: 1 });
+    bench.say(Input::ForkServerUp { generation: 1, pid: 1 });
     bench.boot(worker(1));
     bench.boot(worker(2));
     bench.exit(worker(1), KILLED);

@@ -4,7 +4,7 @@ use super::*;
 fn forking(workers: u16) -> Bench {
     let mut bench = Bench::new(Policy { fork_server: true, ..policy(workers) });
     assert!(bench.spawned.is_empty(), "nobody is forked before the fork server is there");
-    bench.say(Input::ForkServerUp { pid: 1 });
+    bench.say(Input::ForkServerUp { generation: 1, pid: 1 });
     bench
 }
 
@@ -12,12 +12,12 @@ fn forking(workers: u16) -> Bench {
 fn a_lost_fork_server_is_executed_again_and_workers_serve_on() {
     let mut bench = forking(2);
     bench.boot_all();
-    bench.say(Input::ForkServerLost { why: "SIGKILL".into() });
+    bench.say(lost("SIGKILL"));
     assert_eq!(bench.fork_servers_started, 1);
     assert!(bench.killed.is_empty() && bench.drained.is_empty());
     bench.exit(worker(1), KILLED);
     assert_eq!(bench.spawned.len(), 2, "not before the fork server is there");
-    bench.say(Input::ForkServerUp { pid: 2 });
+    bench.say(Input::ForkServerUp { generation: 1, pid: 2 });
     assert_eq!(bench.last_spawned(), worker(3));
 }
 
@@ -25,11 +25,11 @@ fn a_lost_fork_server_is_executed_again_and_workers_serve_on() {
 fn a_fork_server_that_does_not_answer_is_killed_and_replaced() {
     let mut bench = forking(1);
     bench.pass(FORK_TIMEOUT);
-    assert_eq!(bench.fork_servers_killed, 1);
-    bench.say(Input::ForkServerLost { why: "SIGKILL".into() });
+    assert_eq!(bench.fork_servers_killed, [1]);
+    bench.say(lost("SIGKILL"));
     bench.say(Input::Stillborn { peer: worker(1), error: "the fork server was lost".into() });
     assert_eq!(bench.fork_servers_started, 1);
-    bench.say(Input::ForkServerUp { pid: 2 });
+    bench.say(Input::ForkServerUp { generation: 1, pid: 2 });
     bench.pass(STILLBORN_DELAY);
     assert_eq!(bench.last_spawned(), worker(2));
 }
@@ -39,7 +39,7 @@ fn a_fork_server_that_never_comes_up_ends_a_cluster_that_never_served() {
     let mut bench = Bench::new(Policy { fork_server: true, ..policy(1) });
     for _ in 0..3 {
         bench.pass(BOOT);
-        bench.say(Input::ForkServerLost { why: "SIGKILL".into() });
+        bench.say(lost("SIGKILL"));
         bench.pass(Duration::from_secs(1));
     }
     assert!(matches!(bench.verdict, Some(Verdict::GaveUp(_))));
@@ -50,7 +50,7 @@ fn a_stop_ends_also_while_the_fork_server_is_stuck() {
     let mut bench = forking(1);
     bench.say(Input::Stop);
     bench.pass(UNREADY_DRAIN);
-    assert_eq!(bench.fork_servers_killed, 1, "its end turns the request into a stillbirth");
+    assert_eq!(bench.fork_servers_killed, [1], "its end turns the request into a stillbirth");
     bench.say(Input::Stillborn { peer: worker(1), error: "the fork server was lost".into() });
     assert_eq!(bench.verdict, Some(Verdict::Stopped));
 }

@@ -1,8 +1,11 @@
 //! Random schedules: whatever the world does, in whatever order.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+use proptest::test_runner::Config;
 
 use super::*;
-use crate::supervise::input::Condition;
+use crate::supervise::input::{Condition, Load};
 
 #[derive(Clone, Copy, PartialEq)]
 enum ForkServer {
@@ -15,13 +18,18 @@ enum ForkServer {
 struct World {
     bench: Bench,
     rng: fastrand::Rng,
-    /// None in the exec method.
-    fork_server: Option<ForkServer>,
+    forks: bool,
+    /// Those of all open generations.
+    fork_servers: BTreeMap<u64, ForkServer>,
+    /// Generations that are to be opened.
+    opening: Vec<u64>,
     unborn: Vec<PeerId>,
     alive: Vec<PeerId>,
     /// Open commands, and who asked.
     asked: HashMap<u64, PeerId>,
     last_command: u64,
+    /// Reloads that have begun and not ended.
+    reloads: usize,
     /// How the world believes that the cluster stands, from events alone.
     replica: Status,
     /// Words of the pool that have been looked at.
@@ -31,9 +39,17 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let fork_server = rng.bool();
+        let forks = rng.bool();
         let restart = Restart::default().limit(u32::MAX, Duration::from_secs(1));
-        let policy = Policy { fork_server, seed, restart, director: rng.bool(), ..policy(rng.u16(1..6)) };
+        let recycling = Recycling {
+            requests: rng.bool().then_some(100),
+            memory: rng.bool().then_some(1000),
+            lifetime: rng.bool().then_some(Duration::from_secs(300)),
+        };
+        let rollout = Rollout { batch: rng.u16(1..4), ..Rollout::default() };
+        let (director, workers) = (rng.bool(), rng.u16(1..6));
+        let policy =
+            Policy { fork_server: forks, seed, restart, recycling, rollout, director, ..policy(workers) };
         let replica = Status { generation: 1, slots: policy.workers, ..Status::default() };
         let mut bench = Bench::new(policy);
         // Somebody was online once, so that no failed boot ends it all.
@@ -41,11 +57,14 @@ impl World {
         Self {
             bench,
             rng,
-            fork_server: fork_server.then_some(ForkServer::Asked),
+            forks,
+            fork_servers: if forks { BTreeMap::from([(1, ForkServer::Asked)]) } else { BTreeMap::new() },
+            opening: Vec::new(),
             unborn: Vec::new(),
             alive: Vec::new(),
             asked: HashMap::new(),
             last_command: 0,
+            reloads: 0,
             replica,
             seen: 0,
         }
@@ -64,22 +83,51 @@ impl World {
         for word in words {
             match word {
                 Action::Tell(event) => {
+                    self.hear(&event);
                     self.replica.apply(&event);
                     again.apply(&event);
                 }
-                Action::Reply { to, id, .. } => {
+                Action::Reply { to, id, .. } | Action::ReplyReload { to, id, .. } => {
                     assert_eq!(self.asked.remove(&id), Some(to), "each is answered once");
                 }
-                Action::Dismiss { .. } => {
+                Action::Dismiss { peer } => {
                     let workers = |peer: &PeerId| matches!(peer, PeerId::Worker(_));
-                    assert!(!self.bench.living().iter().any(workers), "the workers first");
+                    let replaced = self.bench.pool.members[&peer].leave == Some(Leave::Reload);
+                    assert!(replaced || !self.bench.living().iter().any(workers), "the workers first");
                 }
                 other => panic!("no word: {other:?}"),
             }
         }
         self.asked.retain(|_, asking| Some(*asking) != gone);
-        assert_eq!(self.replica, self.bench.pool.status());
-        assert_eq!(again, self.replica, "a picture taken meanwhile is not spoilt by what led to it");
+        let status = self.bench.pool.status();
+        assert_eq!(self.replica, status);
+        assert_eq!(Status { generation: status.generation, ..again }, status, "a picture taken meanwhile");
+        self.check_surge();
+    }
+
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Reloading { .. } => self.reloads += 1,
+            Event::Reloaded { .. } | Event::ReloadFailed { .. } => self.reloads -= 1,
+            _ => {}
+        }
+        assert!(self.reloads <= 1, "one after another");
+    }
+
+    /// Nobody is made beyond the slots, and those that take over.
+    fn check_surge(&self) {
+        let pool = &self.bench.pool;
+        let slots = pool.places.count();
+        let counts = |member: &Member| {
+            let stays = matches!(
+                member.phase,
+                Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving | Phase::Asking { .. }
+            );
+            stays && matches!(member.seat, Seat::Slot(slot) if slot.0 < slots)
+        };
+        let many = pool.workers().filter(|(_, member)| counts(member)).count();
+        let most = usize::from(slots) + usize::from(pool.policy.rollout.batch);
+        assert!(many <= most, "{many} workers in {slots} slots");
     }
 
     /// Does what the pool has asked for since the last call.
@@ -87,22 +135,28 @@ impl World {
         loop {
             let (killed, spawned) =
                 (std::mem::take(&mut self.bench.killed), std::mem::take(&mut self.bench.spawned));
-            let lost = std::mem::take(&mut self.bench.fork_servers_killed) > 0;
+            let lost = std::mem::take(&mut self.bench.fork_servers_killed);
+            let (opened, closed) =
+                (std::mem::take(&mut self.bench.opened), std::mem::take(&mut self.bench.closed));
             if std::mem::take(&mut self.bench.fork_servers_started) > 0 {
-                self.fork_server = Some(ForkServer::Asked);
+                self.fork_servers.insert(self.bench.pool.generation, ForkServer::Asked);
             }
             for peer in std::mem::take(&mut self.bench.examined) {
                 let condition = if self.rng.bool() { Condition::Runs } else { Condition::Stopped };
                 self.say(Input::Examined { peer, condition });
             }
             self.unborn.extend(spawned.iter().map(|(peer, _)| *peer));
+            self.opening.extend(&opened);
             for peer in &killed {
                 self.end(*peer, KILLED);
             }
-            if lost {
-                self.lose_fork_server();
+            for generation in &lost {
+                self.lose_fork_server(*generation);
             }
-            if killed.is_empty() && spawned.is_empty() && !lost {
+            for generation in &closed {
+                self.close(*generation);
+            }
+            if [killed.len(), spawned.len(), lost.len(), opened.len(), closed.len()] == [0; 5] {
                 return;
             }
         }
@@ -116,39 +170,64 @@ impl World {
         }
     }
 
-    fn lose_fork_server(&mut self) {
-        if self.fork_server.is_some() {
-            let unborn = std::mem::take(&mut self.unborn);
-            self.fork_server = Some(ForkServer::Gone);
-            self.say(Input::ForkServerLost { why: "lost".into() });
-            // Of a fork server that is gone nothing is asked.
-            assert!(self.bench.spawned.is_empty());
-            for peer in unborn {
-                self.say(Input::Stillborn { peer, error: "lost".into() });
-            }
+    /// Those that were asked of a generation's fork server.
+    fn take_unborn(&mut self, generation: u64) -> Vec<PeerId> {
+        let members = &self.bench.pool.members;
+        self.unborn.extract_if(.., |peer| members[peer].generation == generation).collect()
+    }
+
+    fn lose_fork_server(&mut self, generation: u64) {
+        if !self.fork_servers.contains_key(&generation) {
+            return;
+        }
+        let unborn = self.take_unborn(generation);
+        self.fork_servers.insert(generation, ForkServer::Gone);
+        self.say(Input::ForkServerLost { generation, why: "lost".into(), last_stderr: Vec::new() });
+        self.bear_still(unborn);
+    }
+
+    fn close(&mut self, generation: u64) {
+        self.opening.retain(|opening| *opening != generation);
+        if self.fork_servers.remove(&generation).is_some() {
+            let unborn = self.take_unborn(generation);
+            self.bear_still(unborn);
+        }
+    }
+
+    fn bear_still(&mut self, unborn: Vec<PeerId>) {
+        for peer in unborn {
+            self.say(Input::Stillborn { peer, error: "lost".into() });
         }
     }
 
     fn step(&mut self) {
         let someone = (!self.alive.is_empty()).then(|| self.alive[self.rng.usize(..self.alive.len())]);
-        let unborn = (!self.unborn.is_empty()).then(|| self.rng.usize(..self.unborn.len()));
-        match (self.rng.u32(..16), someone, unborn) {
-            (0 | 1, _, Some(at)) => self.give_birth(at),
-            (2, _, Some(at)) => {
-                let peer = self.unborn.swap_remove(at);
+        match (self.rng.u32(..20), someone) {
+            (0 | 1, _) => self.give_some_birth(),
+            (2, _) if !self.unborn.is_empty() => {
+                let peer = self.unborn.swap_remove(self.rng.usize(..self.unborn.len()));
                 self.say(Input::Stillborn { peer, error: "no memory".into() });
             }
-            (3 | 4, Some(peer), _) => self.say(Input::Ready { peer }),
-            (5, Some(peer), _) => self.end(peer, KILLED),
-            (6, Some(peer), _) => self.say(Input::Draining { peer }),
-            (7, Some(peer), _) => self.say(Input::Finished { peer, error: None }),
-            (8, _, _) if self.fork_server != Some(ForkServer::Gone) && self.rng.u32(..8) == 0 => {
-                self.lose_fork_server()
+            (3 | 4, Some(peer)) => self.say(Input::Ready { peer }),
+            (5, Some(peer)) => self.end(peer, KILLED),
+            (6, Some(peer)) => self.say(Input::Draining { peer }),
+            (7, Some(peer)) => self.say(Input::Finished { peer, error: None }),
+            (8, _) if self.rng.u32(..8) == 0 => {
+                let generations: Vec<u64> = self.fork_servers.keys().copied().collect();
+                if let Some(generation) = self.rng.choice(generations)
+                    && self.fork_servers[&generation] != ForkServer::Gone
+                {
+                    self.lose_fork_server(generation);
+                }
             }
-            (9, _, _) if self.fork_server == Some(ForkServer::Asked) => self.raise_fork_server(),
-            (10, Some(peer), _) => self.say(Input::Online { peer }),
-            (11 | 12, _, _) => self.command(),
-            (15, _, _) => self.stand_still(),
+            (9, _) => self.raise_fork_servers(),
+            (10, Some(peer)) => self.say(Input::Online { peer }),
+            (11 | 12, _) => self.command(),
+            (13, _) => self.open(),
+            (14, _) if self.rng.u32(..3) == 0 => self.say(Input::Reload),
+            (15, _) => self.stand_still(),
+            (16, _) => self.weigh(),
+            (17, Some(peer)) => self.say(Input::BootFailed { peer, error: "no database".into() }),
             _ => {
                 let time = Duration::from_millis(self.rng.u64(..20_000));
                 self.pass(time);
@@ -172,12 +251,21 @@ impl World {
         }
     }
 
+    fn weigh(&mut self) {
+        for _ in 0..3 {
+            let load = Load { requests: self.rng.u64(..150), memory: Some(self.rng.u64(..2000)) };
+            self.say(Input::Weighed { loads: self.alive.iter().map(|peer| (*peer, load)).collect() });
+            self.obey();
+        }
+    }
+
     /// A director asks for something, if there is one.
     fn command(&mut self) {
         let director = |peer: &&PeerId| matches!(peer, PeerId::Director(_));
         let Some(from) = self.alive.iter().rev().find(director).copied() else { return };
-        let command = match self.rng.u32(..5) {
+        let command = match self.rng.u32(..6) {
             0 | 1 => Command::Scale { workers: self.rng.u16(..7) },
+            2 => Command::Reload,
             _ => Command::Restart { slot: Slot(self.rng.u16(..6)) },
         };
         self.ask(from, command);
@@ -189,15 +277,61 @@ impl World {
         self.say(Input::Command { from, id: self.last_command, command });
     }
 
-    fn give_birth(&mut self, at: usize) {
-        let peer = self.unborn.swap_remove(at);
+    /// The program is opened, or cannot be.
+    fn open(&mut self) {
+        let Some(generation) = self.opening.pop() else { return };
+        if self.rng.u32(..4) == 0 {
+            return self.say(Input::NotOpened { generation, why: "no file".into() });
+        }
+        self.open_well(generation);
+    }
+
+    fn open_well(&mut self, generation: u64) {
+        if self.forks {
+            self.fork_servers.insert(generation, ForkServer::Asked);
+        } else {
+            self.say(Input::Opened { generation });
+        }
+    }
+
+    /// Whether whoever makes it can answer.
+    fn can_be_born(&self, peer: PeerId) -> bool {
+        let generation = self.bench.pool.members[&peer].generation;
+        !self.forks || self.fork_servers.get(&generation) == Some(&ForkServer::Up)
+    }
+
+    fn give_some_birth(&mut self) {
+        let can: Vec<PeerId> = self.unborn.iter().copied().filter(|peer| self.can_be_born(*peer)).collect();
+        if let Some(peer) = self.rng.choice(can) {
+            self.give_birth(peer);
+        }
+    }
+
+    fn give_birth(&mut self, peer: PeerId) {
+        self.unborn.retain(|unborn| *unborn != peer);
         self.alive.push(peer);
         self.say(Input::Born { peer, pid: 1 });
     }
 
-    fn raise_fork_server(&mut self) {
-        self.fork_server = Some(ForkServer::Up);
-        self.say(Input::ForkServerUp { pid: 1 });
+    /// All that can be are born.
+    fn give_birth_to_all(&mut self) {
+        while let Some(peer) = self.unborn.iter().copied().find(|peer| self.can_be_born(*peer)) {
+            self.give_birth(peer);
+            self.obey();
+        }
+    }
+
+    fn raise_fork_servers(&mut self) {
+        let asked =
+            |(generation, state): (&u64, &ForkServer)| (*state == ForkServer::Asked).then_some(*generation);
+        for generation in self.fork_servers.iter().filter_map(asked).collect::<Vec<_>>() {
+            // What the last one led to may have closed this one.
+            if let Some(state) = self.fork_servers.get_mut(&generation) {
+                *state = ForkServer::Up;
+                self.say(Input::ForkServerUp { generation, pid: 1 });
+                self.obey();
+            }
+        }
     }
 
     /// Every process in the pool is one that the world knows of, and the reverse.
@@ -211,16 +345,18 @@ impl World {
 
     /// From here on the world is kind: whoever is asked for is born and ready, whoever drains leaves.
     fn be_kind(&mut self) {
+        // Nor is anybody recycled any more.
+        self.bench.pool.policy.recycling = Recycling::default();
+        self.bench.pool.members.values_mut().for_each(|member| member.span = Span::default());
         for _ in 0..150 {
-            if self.fork_server == Some(ForkServer::Asked) {
-                self.raise_fork_server();
+            while let Some(generation) = self.opening.pop() {
+                self.open_well(generation);
             }
-            while let Some(peer) = self.unborn.first().copied() {
-                self.give_birth(0);
-                self.say(Input::Ready { peer });
-            }
+            self.raise_fork_servers();
+            self.give_birth_to_all();
             for peer in self.alive.clone() {
                 self.say(Input::Ready { peer });
+                self.obey();
             }
             self.pass(Duration::from_secs(2));
             self.obey();
@@ -228,12 +364,17 @@ impl World {
     }
 }
 
+/// The seed, and how many steps it took, are printed where one fails.
+fn schedules(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() }
+}
+
 #[test]
 fn whatever_happens_the_wanted_number_serves_in_the_end() {
-    for seed in 0..2_000 {
+    proptest!(schedules(6_000), |(seed: u64, steps in 0..80_usize)| {
         let mut world = World::new(seed);
         world.obey();
-        for _ in 0..60 {
+        for _ in 0..steps {
             world.step();
             world.check();
         }
@@ -241,18 +382,20 @@ fn whatever_happens_the_wanted_number_serves_in_the_end() {
         world.check();
         let wanted = usize::from(world.bench.pool.places.count());
         let directors = usize::from(world.bench.pool.policy.director);
-        assert_eq!(world.bench.pool.serving(), wanted, "seed {seed}");
-        assert_eq!(world.alive.len(), wanted + directors, "seed {seed}: nobody beyond those");
-        assert!(world.asked.is_empty(), "seed {seed}: all is answered: {:?}", world.asked);
-    }
+        prop_assert_eq!(world.bench.pool.serving(), wanted);
+        prop_assert_eq!(world.alive.len(), wanted + directors, "nobody beyond those");
+        prop_assert!(world.asked.is_empty(), "all is answered: {:?}", world.asked);
+        prop_assert_eq!(world.reloads, 0, "each reload has its end");
+        prop_assert!(world.fork_servers.len() <= 1, "what is over is closed");
+    });
 }
 
 #[test]
 fn whatever_happens_a_stop_ends_everybody() {
-    for seed in 0..2_000 {
+    proptest!(schedules(4_000), |(seed: u64, steps in 0..60_usize)| {
         let mut world = World::new(seed);
         world.obey();
-        for _ in 0..40 {
+        for _ in 0..steps {
             world.step();
         }
         let director = world.alive.iter().find(|peer| matches!(peer, PeerId::Director(_))).copied();
@@ -264,15 +407,92 @@ fn whatever_happens_a_stop_ends_everybody() {
         world.obey();
         for _ in 0..20 {
             // Nobody drains of its own will: the deadlines see to it. What is asked of a fork server is born.
-            while !world.unborn.is_empty() && matches!(world.fork_server, None | Some(ForkServer::Up)) {
-                world.give_birth(0);
-                world.obey();
-            }
+            world.give_birth_to_all();
             world.pass(Duration::from_secs(5));
             world.obey();
         }
-        assert!(world.bench.verdict.is_some(), "seed {seed}: {:?}", world.bench.pool.members);
-        assert!(world.alive.is_empty() && world.unborn.is_empty(), "seed {seed}");
-        assert!(world.asked.is_empty(), "seed {seed}: all is answered: {:?}", world.asked);
-    }
+        prop_assert!(world.bench.verdict.is_some(), "{:?}", world.bench.pool.members);
+        prop_assert!(world.alive.is_empty() && world.unborn.is_empty());
+        prop_assert!(world.asked.is_empty(), "all is answered: {:?}", world.asked);
+        prop_assert_eq!(world.reloads, 0, "each reload has its end");
+    });
+}
+
+/// A healthy cluster: workers that serve go on serving. What is new may fail in any way.
+#[test]
+fn invariant_2_whatever_becomes_of_a_reload_no_slot_is_ever_without_a_ready_worker() {
+    proptest!(schedules(2_000), |(seed: u64, steps in 0..120_usize)| {
+        let mut world = World::new(seed);
+        world.obey();
+        world.be_kind();
+        let wanted = usize::from(world.bench.pool.places.count());
+        for _ in 0..steps {
+            match world.rng.u32(..10) {
+                0 => world.say(Input::Reload),
+                1 => world.open(),
+                2 => world.raise_fork_servers(),
+                3 | 4 => world.give_some_birth(),
+                5 | 6 => {
+                    for peer in world.alive.clone() {
+                        let phase = &world.bench.pool.members[&peer].phase;
+                        if let Phase::Booting { .. } = phase {
+                            if world.rng.u32(..4) > 0 {
+                                world.say(Input::Ready { peer });
+                            } else {
+                                world.end(peer, CODE_1);
+                            }
+                        }
+                    }
+                }
+                7 => {
+                    // One that is still tried may fail, too.
+                    let tried = world.bench.pool.awaited().into_iter().map(|(_, peer)| peer);
+                    for peer in tried.collect::<Vec<_>>() {
+                        if world.rng.u32(..4) == 0 {
+                            world.end(peer, KILLED);
+                        }
+                    }
+                }
+                8 => world.weigh(),
+                _ => {
+                    let time = Duration::from_millis(world.rng.u64(..2_000));
+                    world.pass(time);
+                }
+            }
+            world.obey();
+            let holders = world.bench.pool.places.slots.iter().filter(|place| match place.holder {
+                Holder::Member(peer) => world.bench.pool.members[&peer].phase == Phase::Serving,
+                Holder::Waiting(_) | Holder::Vacant => false,
+            });
+            prop_assert_eq!(holders.count(), wanted);
+        }
+    });
+}
+
+/// Whoever crashes again and again is not made again and again at once.
+#[test]
+fn restarts_stay_within_their_delays() {
+    proptest!(schedules(500), |(seed: u64, workers in 1..5_u16, lives in 0..2_000_u64)| {
+        let restart = Restart::default().limit(u32::MAX, Duration::from_secs(1));
+        let mut bench = Bench::new(Policy { restart, seed, ..policy(workers) });
+        bench.pool.budget.online();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let start = bench.now;
+        while bench.now - start < Duration::from_secs(60) {
+            for peer in bench.living() {
+                bench.boot(peer);
+            }
+            bench.pass(Duration::from_millis(rng.u64(..=lives)));
+            for peer in bench.living() {
+                bench.exit(peer, KILLED);
+            }
+            let due = bench.pool.next_deadline().map_or(Duration::ZERO, |due| due.saturating_duration_since(bench.now));
+            bench.pass(due);
+        }
+        // At once, then after 80 ms or more, doubling: the tenth is 20 s after the first, the others 12 s apart.
+        for slot in 0..workers {
+            let made = bench.spawned.iter().filter(|(_, at)| *at == seat(slot)).count();
+            prop_assert!(made <= 15, "{} in a minute", made);
+        }
+    });
 }

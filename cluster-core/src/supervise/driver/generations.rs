@@ -1,0 +1,120 @@
+//! The programs that workers are made of: one per generation, held open, with its fork server.
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::unistd::Pid;
+
+use crate::birth::executable::Executable;
+use crate::id::PeerId;
+use crate::supervise::breeder::Breeder;
+use crate::supervise::driver::Driver;
+use crate::supervise::input::Input;
+
+/// One generation as the driver holds it.
+pub(super) struct Generation {
+    pub(super) executable: Executable,
+    /// Its fork server, while there is one.
+    pub(super) breeder: Option<Breeder>,
+    /// What that was asked for and has not answered.
+    pub(super) unborn: BTreeSet<PeerId>,
+    /// Nobody is made of it any more: it waits for its fork server's end alone.
+    closed: bool,
+}
+
+impl Generation {
+    pub(super) fn new(executable: Executable, breeder: Option<Breeder>) -> Self {
+        Self { executable, breeder, unborn: BTreeSet::new(), closed: false }
+    }
+}
+
+/// All that are open, or not quite closed.
+pub(super) type Generations = BTreeMap<u64, Generation>;
+
+impl Driver {
+    /// Opens the program as it is now.
+    pub(super) fn open(&mut self, generation: u64) {
+        let newest = self.generations.values().next_back().map(|newest| newest.executable.anew());
+        let opened = match newest {
+            Some(Ok(executable)) => self.begin(generation, executable),
+            Some(Err(err)) => Err(err.to_string()),
+            None => Err("the cluster is at its end".to_owned()),
+        };
+        match opened {
+            Ok(()) if self.forks => {}
+            Ok(()) => self.untold.push_back(Input::Opened { generation }),
+            Err(why) => self.untold.push_back(Input::NotOpened { generation, why }),
+        }
+    }
+
+    fn begin(&mut self, generation: u64, executable: Executable) -> Result<(), String> {
+        let breeder = if self.forks {
+            let execute = Breeder::execute(&executable, &self.sockets, generation, self.notes.clone());
+            Some(execute.map_err(|err| format!("cannot execute the program: {err}"))?)
+        } else {
+            None
+        };
+        self.generations.insert(generation, Generation::new(executable, breeder));
+        Ok(())
+    }
+
+    /// Nobody is made of it any more.
+    pub(super) fn close(&mut self, generation: u64) {
+        let Some(held) = self.generations.get_mut(&generation) else { return };
+        held.closed = true;
+        match &held.breeder {
+            // What it has answered is heard first: its end will be told.
+            Some(breeder) => breeder.kill(),
+            None => drop(self.generations.remove(&generation)),
+        }
+    }
+
+    pub(super) fn start_fork_server(&mut self, generation: u64) {
+        let Some(held) = self.generations.get_mut(&generation) else { return };
+        match Breeder::execute(&held.executable, &self.sockets, generation, self.notes.clone()) {
+            Ok(breeder) => held.breeder = Some(breeder),
+            Err(err) => self.untold.push_back(Input::ForkServerLost {
+                generation,
+                why: err.to_string(),
+                last_stderr: Vec::new(),
+            }),
+        }
+    }
+
+    pub(super) fn kill_fork_server(&self, generation: u64) {
+        if let Some(breeder) = self.generations.get(&generation).and_then(|held| held.breeder.as_ref()) {
+            breeder.kill();
+        }
+    }
+
+    /// A fork server has ended: what it was asked for and has not answered it never will.
+    pub(super) fn fork_server_gone(&mut self, pid: Pid, why: &str, last_stderr: Vec<String>) {
+        let is_its = |held: &Generation| held.breeder.as_ref().is_some_and(|breeder| breeder.pid() == pid);
+        let found = self.generations.iter_mut().find(|(_, held)| is_its(held));
+        let Some((&generation, held)) = found else { return };
+        held.breeder = None;
+        let (unborn, closed) = (std::mem::take(&mut held.unborn), held.closed);
+        self.orphans.fork_server_lost();
+        if closed {
+            self.generations.remove(&generation);
+        } else {
+            // BEFORE the stillbirths: the pool must not ask this fork server again.
+            self.untold.push_back(Input::ForkServerLost { generation, why: why.to_owned(), last_stderr });
+        }
+        for peer in unborn {
+            self.give_up_peer(peer);
+            let error = format!("the fork server was lost ({why})");
+            self.untold.push_back(Input::Stillborn { peer, error });
+        }
+    }
+
+    /// It is a process, or never will be.
+    pub(super) fn no_longer_unborn(&mut self, peer: PeerId) {
+        for held in self.generations.values_mut() {
+            held.unborn.remove(&peer);
+        }
+    }
+
+    /// The fork servers that live.
+    pub(super) fn breeders(&self) -> impl Iterator<Item = &Breeder> {
+        self.generations.values().filter_map(|held| held.breeder.as_ref())
+    }
+}

@@ -1,0 +1,418 @@
+//! Reloads: a new generation is opened, tried with one worker, and takes over slot by slot.
+use std::time::{Duration, Instant};
+
+use crate::error::ReloadError;
+use crate::event::{Event, Leave};
+use crate::id::{PeerId, Seat, Slot};
+use crate::supervise::input::Action;
+use crate::supervise::member::Phase;
+use crate::supervise::nursery::Nursery;
+use crate::supervise::pool::Pool;
+use crate::supervise::pool::commands::MOST_OPEN;
+use crate::supervise::pool::place::Holder;
+use crate::supervise::restart::Backoff;
+
+/// So many newcomers in a row may fail once the generation has been found sound.
+const FAILURES: u32 = 3;
+/// After the first of them; doubled with each, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The reload that is under way, and whether there shall be another.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    /// The last generation that was tried.
+    last: u64,
+    now: Option<Rollout>,
+    /// Who has asked for one since the present one began, which may have opened the program too early for them.
+    next: Option<Vec<Asker>>,
+}
+
+/// A director's wish. None: a signal's.
+type Asker = Option<(PeerId, u64)>;
+
+/// One reload.
+#[derive(Debug)]
+struct Rollout {
+    from: u64,
+    to: u64,
+    since: Instant,
+    askers: Vec<Asker>,
+    stage: Stage,
+}
+
+/// What is why.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failure {
+    pub(super) why: String,
+    pub(super) last_stderr: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The program is opened, and its fork server runs `main`.
+    Opening { until: Instant },
+    /// One worker of it is tried, beside all the others.
+    Trial { peer: PeerId, serves_since: Option<Instant> },
+    /// It is sound, and replaces the others.
+    Rolling(Pace),
+    /// It was not so sound after all: the old one replaces those that it has.
+    Back { pace: Pace, failure: Failure },
+}
+
+/// How fast to go on, by what newcomers there have been.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    failures: u32,
+    pause: Option<Instant>,
+}
+
+impl Reloads {
+    pub(super) fn new(generation: u64) -> Self {
+        Self { last: generation, now: None, next: None }
+    }
+
+    pub(super) fn are_under_way(&self) -> bool {
+        self.now.is_some()
+    }
+
+    /// A director that is gone hears no answers.
+    pub(super) fn forget(&mut self, director: PeerId) {
+        let lives = |asker: &Asker| asker.is_none_or(|(from, _)| from != director);
+        self.now.iter_mut().for_each(|rollout| rollout.askers.retain(lives));
+        self.next.iter_mut().for_each(|askers| askers.retain(lives));
+    }
+
+    /// When time alone changes something.
+    pub(super) fn deadline(&self, health: Duration) -> Option<Instant> {
+        match &self.now.as_ref()?.stage {
+            Stage::Opening { until } => Some(*until),
+            Stage::Trial { serves_since, .. } => serves_since.map(|since| since + health),
+            Stage::Rolling(pace) | Stage::Back { pace, .. } => pace.pause,
+        }
+    }
+
+    /// Whether that generation has not been found sound yet.
+    pub(super) fn tries(&self, generation: u64) -> bool {
+        self.now.as_ref().is_some_and(|rollout| match rollout.stage {
+            Stage::Opening { .. } | Stage::Trial { .. } => rollout.to == generation,
+            Stage::Rolling(_) | Stage::Back { .. } => false,
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        let askers = self.now.iter().map(|rollout| &rollout.askers).chain(&self.next);
+        askers.map(Vec::len).sum()
+    }
+}
+
+impl Pace {
+    /// A newcomer never served.
+    fn slow_down(&mut self, now: Instant) {
+        let pause = FIRST_PAUSE.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        self.failures = self.failures.saturating_add(1);
+        self.pause = Some(now + pause.min(LONGEST_PAUSE));
+    }
+
+    /// Whether it may go on.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        if self.pause.is_some_and(|until| until <= now) {
+            self.pause = None;
+        }
+        self.pause.is_none()
+    }
+}
+
+impl Pool {
+    pub(super) fn reload(&mut self, now: Instant, asker: Asker) {
+        if !self.is_serving() {
+            return self.answer(vec![asker], Err(ReloadError::Stopping));
+        }
+        if asker.is_some() && self.reloads.waiting() >= MOST_OPEN {
+            return self.answer(vec![asker], Err(ReloadError::TooMany { limit: MOST_OPEN as u64 }));
+        }
+        match self.reloads.now {
+            // However many ask meanwhile: one more opens the program as it is after all of them.
+            Some(_) => self.reloads.next.get_or_insert_default().push(asker),
+            None => self.begin_reload(now, vec![asker]),
+        }
+    }
+
+    fn begin_reload(&mut self, now: Instant, askers: Vec<Asker>) {
+        // Their program is about to be replaced: nobody is made of it beforehand.
+        for (seat, _) in self.awaited() {
+            self.turn_away(seat);
+        }
+        self.reloads.last += 1;
+        let (from, to) = (self.generation, self.reloads.last);
+        let until = now + self.policy.boot_timeout;
+        let stage = Stage::Opening { until };
+        self.reloads.now = Some(Rollout { from, to, since: now, askers, stage });
+        self.nurseries.insert(to, Nursery::Booting { until, backoff: Backoff::default() });
+        self.tell(Event::Reloading { generation: to });
+        self.actions.push(Action::Open { generation: to });
+    }
+
+    /// Workers of that generation can be made.
+    pub(super) fn opened(&mut self, now: Instant, generation: u64) {
+        let Some(rollout) = &self.reloads.now else { return };
+        let Stage::Opening { .. } = rollout.stage else { return };
+        if rollout.to != generation {
+            return;
+        }
+        if let Some(peer) = self.bring(now, Seat::Slot(Slot(0)), generation, Leave::Reload) {
+            self.enter(Stage::Trial { peer, serves_since: None });
+        }
+    }
+
+    pub(super) fn not_opened(&mut self, now: Instant, generation: u64, why: String) {
+        if self.reloads.tries(generation) {
+            self.reload_failed(now, Failure { why, last_stderr: Vec::new() });
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        if let Some(rollout) = &mut self.reloads.now {
+            rollout.stage = stage;
+        }
+    }
+
+    /// A newcomer serves: it takes its seat, or is watched for a while first.
+    pub(super) fn newcomer_ready(&mut self, now: Instant, peer: PeerId, seat: Seat) {
+        match self.reloads.now.as_mut().map(|rollout| &mut rollout.stage) {
+            Some(Stage::Trial { peer: tried, serves_since }) if *tried == peer => {
+                *serves_since = Some(now);
+                return;
+            }
+            Some(Stage::Rolling(pace) | Stage::Back { pace, .. }) => {
+                *pace = Pace::default();
+                if seat == Seat::Director {
+                    return self.director_ready(now);
+                }
+            }
+            Some(Stage::Opening { .. } | Stage::Trial { .. }) | None => self.recycler.succeeded(),
+        }
+        self.promote(now, seat);
+    }
+
+    /// The last to be replaced is there.
+    fn director_ready(&mut self, now: Instant) {
+        let predecessor = self.take_seat(Seat::Director);
+        // BEFORE the other is told to leave: it may have asked for this reload.
+        self.end_reload(now);
+        if let Some((predecessor, why)) = predecessor {
+            self.see_off(now, predecessor, why);
+        }
+    }
+
+    /// A newcomer will never take its seat, which waits for it no more.
+    pub(super) fn newcomer_lost(&mut self, now: Instant, peer: PeerId, failure: Failure) {
+        match self.reloads.now.as_mut().map(|rollout| &mut rollout.stage) {
+            Some(Stage::Trial { peer: tried, .. }) if *tried == peer => self.reload_failed(now, failure),
+            Some(Stage::Rolling(pace)) => {
+                pace.slow_down(now);
+                if pace.failures >= FAILURES {
+                    self.roll_back(now, failure);
+                }
+            }
+            Some(Stage::Back { pace, .. }) => pace.slow_down(now),
+            Some(Stage::Opening { .. } | Stage::Trial { .. }) | None => self.recycler.failed(now),
+        }
+    }
+
+    /// The periodic step: what is due goes on.
+    pub(super) fn roll(&mut self, now: Instant) {
+        self.see_newcomers_leave(now);
+        let health = self.policy.rollout.health;
+        let Some(rollout) = &mut self.reloads.now else { return };
+        match &mut rollout.stage {
+            Stage::Opening { until } if *until <= now => {
+                let why = format!("it did not come up within {:?}", self.policy.boot_timeout);
+                self.reload_failed(now, Failure { why, last_stderr: Vec::new() });
+            }
+            Stage::Trial { serves_since: Some(since), .. } if *since + health <= now => self.adopt(now),
+            Stage::Opening { .. } | Stage::Trial { .. } => {}
+            Stage::Rolling(pace) | Stage::Back { pace, .. } => {
+                if pace.goes_on(now) {
+                    self.bring_next(now);
+                }
+            }
+        }
+    }
+
+    /// One that leaves before it has its seat is none to wait for; its end may be far away.
+    fn see_newcomers_leave(&mut self, now: Instant) {
+        for (seat, peer) in self.awaited() {
+            let Some(member) = self.members.get(&peer) else { continue };
+            let why = match (&member.phase, &member.last_word) {
+                (Phase::Draining { .. } | Phase::Leaving { .. }, Some(word)) => format!("{peer} {word}"),
+                (Phase::Draining { .. } | Phase::Leaving { .. }, None) => format!("{peer} left by itself"),
+                (
+                    Phase::Forking { .. }
+                    | Phase::Booting { .. }
+                    | Phase::Serving
+                    | Phase::Asking { .. }
+                    | Phase::Parting { .. }
+                    | Phase::Killed(_),
+                    _,
+                ) => continue,
+            };
+            if let Some(place) = self.places.get_mut(seat) {
+                place.newcomer = None;
+            }
+            self.newcomer_lost(now, peer, Failure { why, last_stderr: Vec::new() });
+        }
+    }
+
+    /// The new generation is sound: from now on it is the one.
+    fn adopt(&mut self, now: Instant) {
+        let Some(rollout) = &self.reloads.now else { return };
+        self.generation = rollout.to;
+        self.enter(Stage::Rolling(Pace::default()));
+        self.tell(Event::RollingOut { generation: self.generation });
+        self.promote(now, Seat::Slot(Slot(0)));
+        self.seek_for_all(now);
+        self.bring_next(now);
+    }
+
+    /// Whoever was not there has another chance: the program is another.
+    fn seek_for_all(&mut self, now: Instant) {
+        for place in self.places.slots.iter_mut().chain(&mut self.places.director) {
+            match place.holder {
+                Holder::Waiting(_) | Holder::Vacant => {
+                    place.holder = Holder::Waiting(now);
+                    place.backoff = Backoff::default();
+                }
+                Holder::Member(_) => {}
+            }
+        }
+    }
+
+    /// Makes as many newcomers as may be at once; ends the reload where none is needed.
+    fn bring_next(&mut self, now: Instant) {
+        if !self.can_spawn(self.generation) {
+            return;
+        }
+        let awaited = self.awaited();
+        let mut outdated = self.outdated();
+        outdated.retain(|seat| awaited.iter().all(|(known, _)| known != seat));
+        let room = usize::from(self.policy.rollout.batch).saturating_sub(awaited.len());
+        for seat in outdated.iter().take(room) {
+            self.bring(now, *seat, self.generation, Leave::Reload);
+        }
+        if !awaited.is_empty() || !outdated.is_empty() || self.slots_boot(now) {
+            return;
+        }
+        if self.director_is_outdated() {
+            self.bring(now, Seat::Director, self.generation, Leave::Reload);
+        } else {
+            self.end_reload(now);
+        }
+    }
+
+    /// Whether there is a slot whose worker is on its way to serve.
+    fn slots_boot(&self, now: Instant) -> bool {
+        self.places.slots.iter().any(|place| match place.holder {
+            Holder::Member(peer) => self.members.get(&peer).is_some_and(|member| match member.phase {
+                Phase::Forking { .. } | Phase::Booting { .. } => true,
+                Phase::Serving
+                | Phase::Asking { .. }
+                | Phase::Draining { .. }
+                | Phase::Parting { .. }
+                | Phase::Leaving { .. }
+                | Phase::Killed(_) => false,
+            }),
+            Holder::Waiting(until) => until <= now,
+            Holder::Vacant => false,
+        })
+    }
+
+    fn director_is_outdated(&self) -> bool {
+        let holder = self.places.director.as_ref().map(|place| place.holder);
+        let Some(Holder::Member(peer)) = holder else { return false };
+        self.members.get(&peer).is_some_and(|member| member.generation != self.generation)
+    }
+
+    /// The new generation cannot take over. Nobody who serves has been touched.
+    pub(super) fn reload_failed(&mut self, now: Instant, failure: Failure) {
+        for (seat, _) in self.awaited() {
+            self.turn_away(seat);
+        }
+        self.fail_reload(failure);
+        self.next_reload(now);
+    }
+
+    /// The new generation has some slots and cannot have the others: the old one takes them all again.
+    fn roll_back(&mut self, now: Instant, failure: Failure) {
+        for (seat, _) in self.awaited() {
+            self.turn_away(seat);
+        }
+        let Some(rollout) = &self.reloads.now else { return };
+        self.generation = rollout.from;
+        self.tell(Event::RollingBack { generation: self.generation, why: failure.why.clone() });
+        self.enter(Stage::Back { pace: Pace::default(), failure });
+        self.seek_for_all(now);
+        self.bring_next(now);
+    }
+
+    /// Every slot, and the director, is of the generation that was wanted last.
+    fn end_reload(&mut self, now: Instant) {
+        let Some(rollout) = &self.reloads.now else { return };
+        match &rollout.stage {
+            Stage::Back { failure, .. } => {
+                let failure = failure.clone();
+                self.fail_reload(failure);
+            }
+            Stage::Opening { .. } | Stage::Trial { .. } | Stage::Rolling(_) => {
+                let (from, to, took) = (rollout.from, rollout.to, now - rollout.since);
+                let askers = self.reloads.now.take().map(|rollout| rollout.askers).unwrap_or_default();
+                self.close(from);
+                self.tell(Event::Reloaded { generation: to, took });
+                self.answer(askers, Ok(()));
+            }
+        }
+        self.next_reload(now);
+    }
+
+    /// Ends the present reload without success.
+    fn fail_reload(&mut self, failure: Failure) {
+        let Some(Rollout { to, askers, .. }) = self.reloads.now.take() else { return };
+        let Failure { why, last_stderr } = failure;
+        self.close(to);
+        self.tell(Event::ReloadFailed { generation: to, why: why.clone(), last_stderr: last_stderr.clone() });
+        self.answer(askers, Err(ReloadError::Failed { why, last_stderr }));
+    }
+
+    fn next_reload(&mut self, now: Instant) {
+        if let Some(askers) = self.reloads.next.take() {
+            self.begin_reload(now, askers);
+        }
+    }
+
+    /// Nobody is made of that generation's program any more.
+    fn close(&mut self, generation: u64) {
+        self.nurseries.remove(&generation);
+        self.actions.push(Action::Close { generation });
+    }
+
+    /// The cluster stops: nothing is replaced any more.
+    pub(super) fn reloads_stop(&mut self) {
+        for place in self.places.slots.iter_mut().chain(&mut self.places.director) {
+            place.newcomer = None;
+        }
+        if let Some(askers) = self.reloads.next.take() {
+            self.answer(askers, Err(ReloadError::Stopping));
+        }
+        if let Some(Rollout { to, askers, .. }) = self.reloads.now.take() {
+            let why = "the cluster stops".to_owned();
+            self.tell(Event::ReloadFailed { generation: to, why, last_stderr: Vec::new() });
+            self.answer(askers, Err(ReloadError::Stopping));
+        }
+    }
+
+    fn answer(&mut self, askers: Vec<Asker>, result: Result<(), ReloadError>) {
+        let askers = askers.into_iter().flatten();
+        let replies = askers.map(|(to, id)| Action::ReplyReload { to, id, result: result.clone() });
+        self.actions.extend(replies);
+    }
+}
