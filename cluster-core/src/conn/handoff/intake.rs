@@ -287,7 +287,7 @@ mod tests {
     fn intake() -> (Arc<Intake>, Arc<Mapped<Page>>, OwnedFd) {
         let (primary, worker) = passing::pair().unwrap();
         let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
-        let admission = Arc::new(Admission::new(page.clone(), &Limits::default(), None));
+        let admission = Arc::new(Admission::new(page.clone(), &Limits::default(), None, None));
         (Intake::open(Arc::new(worker), page.clone(), admission).unwrap(), page, primary)
     }
 
