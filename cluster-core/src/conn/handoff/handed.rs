@@ -129,3 +129,55 @@ impl Drop for Handed {
         self.intake.rise(self.desk);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::conn::admission::{Admission, Limits};
+    use crate::conn::handoff::offer::Offer;
+    use crate::conn::handoff::passing::{self, Heard, ToPrimary};
+    use crate::scoreboard::Page;
+    use crate::sys::page::Mapped;
+
+    const LISTENER: u16 = 3;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_worker_that_leaves_with_the_cluster_claims_its_offers_as_places_become_free() {
+        let (primary, worker) = passing::pair().unwrap();
+        let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
+        let limits = Limits { worker: Some(1), ..Limits::default() };
+        let admission = Arc::new(Admission::new(page.clone(), &limits, None, None));
+        let intake = Intake::open(Arc::new(worker), page.clone(), admission.clone()).unwrap();
+        let open = Admission::admit(&admission).unwrap();
+        let mut handed = Handed::new(intake, Gate::new(admission), Vec::new(), vec![LISTENER]);
+        page.offers.put(0, Offer::new(1, LISTENER));
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        let cx = &mut Context::from_waker(&waker);
+        assert!(handed.leave(true, cx).is_pending());
+        assert!(page.offers.waits(LISTENER), "it has its fill");
+        drop(open);
+        assert!(woken.0.load(Ordering::Relaxed), "nobody else may take it: it comes back for it");
+        assert!(handed.leave(true, cx).is_pending(), "until what it claims has come");
+        assert!(!page.offers.waits(LISTENER));
+        let said: Vec<_> = std::iter::from_fn(|| match ToPrimary::receive(primary.as_fd()) {
+            Heard::Said(said) => Some(said),
+            Heard::Nothing | Heard::End => None,
+        })
+        .collect();
+        assert!(said.contains(&ToPrimary::Claims), "{said:?}");
+    }
+}

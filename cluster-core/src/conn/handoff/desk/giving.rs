@@ -1,11 +1,26 @@
 //! Hearing what workers claim, and sending it.
 
-use super::*;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::{Desk, Held, RETRY};
+use crate::conn::admission::Book;
+use crate::conn::handoff::dispatch::{Accepted, Placed};
+use crate::conn::handoff::offer::Fate;
+use crate::conn::handoff::passing::{self, Heard, ToPrimary, ToWorker};
+use crate::id::PeerId;
+
+/// Packets that are heard of one worker before the others have a turn. What it says is believed by nobody, and it may
+/// say it without end.
+const EARFUL: usize = 64;
 
 impl Desk {
     /// What a worker says.
     pub(super) fn hear_worker(&mut self, peer: PeerId) {
-        loop {
+        // What is left is told again by the next wait: it is level-triggered.
+        for _ in 0..EARFUL {
             let Some(guest) = self.guests.get_mut(&peer) else { return };
             match ToPrimary::receive(guest.socket.as_fd()) {
                 // It is looked whether there is at the end of this turn.
@@ -107,7 +122,7 @@ impl Desk {
     /// blocked or stopped, were offered.
     pub(super) fn dismiss(&mut self, now: Instant) {
         let unsent = || self.guests.values().any(|guest| !guest.claimed.is_empty());
-        if !self.closed || !self.dispatch.is_empty() || unsent() {
+        if !self.is_closed() || !self.dispatch.is_empty() || unsent() {
             return;
         }
         for guest in self.guests.values_mut().filter(|guest| !guest.dismissed && !guest.deaf) {
