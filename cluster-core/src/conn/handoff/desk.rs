@@ -25,6 +25,7 @@ use crate::conn::admission::{Counted, Entry};
 use crate::conn::handoff::dispatch::{Dispatch, Loads, Placed};
 use crate::conn::handoff::front::{Command, Newcomer};
 use crate::conn::handoff::offer::{Fate, MOST};
+use crate::conn::handoff::ringing::Ringing;
 use crate::conn::pace::Pace;
 use crate::conn::shared::Bell;
 use crate::conn::socket::ListeningSocket;
@@ -79,12 +80,7 @@ struct Guest {
     number: u64,
     page: Arc<Mapped<Page>>,
     socket: OwnedFd,
-    /// It was told that there are offers, and has not answered.
-    rung: bool,
-    /// There are offers that it was not told of.
-    to_ring: bool,
-    /// The newest offer when it was told last.
-    told: u64,
+    ringing: Ringing,
     /// Its part in the cluster's connections, where these are limited.
     entry: Option<Arc<Entry>>,
     /// Claimed, and not sent yet.
@@ -261,9 +257,7 @@ impl Desk {
             number,
             page,
             socket,
-            rung: false,
-            to_ring: false,
-            told: 0,
+            ringing: Ringing::default(),
             entry,
             claimed: Vec::new(),
             dismissed: false,
@@ -279,7 +273,7 @@ impl Desk {
             if let Some(guest) = self.guests.get_mut(&peer) {
                 guest.page.offers.put(at, offer);
                 guest.page.connection_offered();
-                guest.to_ring = true;
+                guest.ringing.offered();
             }
         }
     }
@@ -287,6 +281,11 @@ impl Desk {
     /// Takes back what nobody claims while others have nothing to do.
     fn take_back(&mut self, now: Instant) {
         let overdue = self.dispatch.overdue(now, &self.guests);
+        for placed in &overdue {
+            if let Some(guest) = self.guests.get_mut(&placed.peer) {
+                guest.ringing.taken_back();
+            }
+        }
         self.revoke(overdue);
     }
 

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 
 use super::*;
-use crate::conn::handoff::dispatch::Accepted;
+use crate::conn::handoff::dispatch::{Accepted, PATIENCE};
 use crate::conn::handoff::front::Handoff;
 use crate::conn::handoff::passing::{Heard, ToPrimary, ToWorker};
 use crate::id::WorkerId;
@@ -47,10 +47,12 @@ impl Scene {
         self.desk.hear_worker(WORKER);
     }
 
-    /// A connection was accepted; it is offered, and the worker is told as far as it must be.
-    fn offers_one(&mut self) {
-        let fd = UnixStream::pair().unwrap().0.into();
-        self.desk.dispatch.add(Accepted { connection: Held { fd, counted: None }, listener: LISTENER });
+    /// Connections were accepted; they are offered, and the worker is told as far as it must be.
+    fn offers(&mut self, count: usize) {
+        for _ in 0..count {
+            let fd = UnixStream::pair().unwrap().0.into();
+            self.desk.dispatch.add(Accepted { connection: Held { fd, counted: None }, listener: LISTENER });
+        }
         self.desk.offer(Instant::now());
         self.desk.ring();
     }
@@ -68,7 +70,7 @@ impl Scene {
 #[test]
 fn a_worker_is_told_of_an_offer_once_however_often_it_says_that_it_is_there() {
     let mut scene = Scene::new();
-    scene.offers_one();
+    scene.offers(1);
     assert!(scene.is_rung());
     // It waits at another listener: what it was told of is no news.
     for _ in 0..3 {
@@ -76,15 +78,38 @@ fn a_worker_is_told_of_an_offer_once_however_often_it_says_that_it_is_there() {
         scene.desk.ring();
         assert!(!scene.is_rung(), "each ring would be answered, and so on for ever");
     }
-    scene.offers_one();
+    scene.offers(1);
     assert!(scene.is_rung(), "that is another");
     // One that comes before it has answered it may have missed.
-    scene.offers_one();
+    scene.offers(1);
     assert!(!scene.is_rung());
     scene.says(ToPrimary::Here);
     scene.desk.ring();
     assert!(scene.is_rung());
     assert_eq!(scene.page.offers.claim(LISTENER, MOST), 3);
+}
+
+#[test]
+fn a_worker_whose_offer_is_taken_back_is_asked_whether_it_is_there() {
+    let mut scene = Scene::new();
+    scene.offers(2);
+    assert!(scene.is_rung());
+    // It answers, and leaves one of both: for later, and then it has its fill.
+    assert_eq!(scene.page.offers.claim(LISTENER, 1), 1);
+    scene.says(ToPrimary::Claims);
+    scene.page.stand(Stance::Full);
+    scene.desk.take_back(Instant::now() + PATIENCE);
+    assert!(!scene.page.offers.waits(LISTENER));
+    scene.page.stand(Stance::Takes);
+    scene.desk.offer(Instant::now());
+    assert!(!scene.page.offers.waits(LISTENER), "it is offered nothing until it says that it is there");
+    // What else it says is no answer.
+    scene.says(ToPrimary::Room);
+    scene.desk.ring();
+    assert!(scene.is_rung(), "nobody would ever offer it anything otherwise");
+    scene.says(ToPrimary::Here);
+    scene.desk.offer(Instant::now());
+    assert!(scene.page.offers.waits(LISTENER));
 }
 
 #[test]
