@@ -11,7 +11,7 @@ use crate::conn::handoff::intake::Intake;
 use crate::conn::pace::Pace;
 use crate::conn::shared::doorbell::Answer;
 use crate::conn::shared::queue::Look;
-use crate::conn::socket::{Incoming, ListeningSocket, Trouble};
+use crate::conn::socket::{Incoming, ListeningSocket, PERSISTENT, Trouble};
 use crate::ipc::control::Queue;
 
 /// So many are claimed at once while connections come fast.
@@ -105,6 +105,7 @@ impl Handed {
 
     /// Takes the next connection of the queues, and closes those that are empty.
     fn take_queued(&mut self) -> Option<Connection> {
+        let mut failed = 0;
         while let Some(listener) = self.listeners.last() {
             // What waits for a socket that is lent is its next user's.
             if listener.queue() == Queue::Lent {
@@ -113,8 +114,14 @@ impl Handed {
             }
             match self.gate.accept(listener) {
                 Ok(connection) => return Some(connection),
-                Err(Trouble::OneConnection) => {}
-                Err(Trouble::Empty | Trouble::Full | Trouble::Exhausted(_) | Trouble::Closed) => {
+                Err(Trouble::OneConnection(_)) if failed < PERSISTENT => failed += 1,
+                Err(
+                    Trouble::OneConnection(_)
+                    | Trouble::Empty
+                    | Trouble::Full
+                    | Trouble::Exhausted(_)
+                    | Trouble::Closed,
+                ) => {
                     listener.shut_down();
                     self.listeners.pop();
                 }

@@ -15,7 +15,7 @@ impl Desk {
     /// Accepts while there is room.
     pub(super) fn accept(&mut self, listener: u16) {
         let Some(at) = self.hosts.iter().position(|host| host.listener == listener) else { return };
-        let now = Instant::now();
+        let (now, mut failed) = (Instant::now(), 0);
         for _ in 0..MOUTHFUL {
             if self.is_closed() {
                 return;
@@ -23,10 +23,11 @@ impl Desk {
             match self.accept_one(at, listener) {
                 Ok(()) => self.pace.took(now),
                 Err(trouble) => match trouble {
-                    Trouble::OneConnection => {}
+                    // More than that in a row have another cause than their clients.
+                    Trouble::OneConnection(_) if failed + 1 < MOUTHFUL => failed += 1,
                     Trouble::Empty | Trouble::Full => return,
                     Trouble::Closed => return self.lose_host(at),
-                    Trouble::Exhausted(err) => {
+                    Trouble::OneConnection(err) | Trouble::Exhausted(err) => {
                         exhaustion::warn(&err);
                         self.pause = Some(now + exhaustion::PAUSE);
                         return;

@@ -139,6 +139,16 @@ fn nothing_is_accepted_from_the_moment_of_the_close_on() {
 }
 
 #[test]
+fn a_listener_that_fails_again_and_again_is_left_alone_for_a_while() {
+    let mut scene = Scene::new();
+    // Nothing is accepted there, ever: EOPNOTSUPP.
+    let socket = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).into();
+    scene.desk.hosts = vec![Host::new(LISTENER, socket)];
+    scene.desk.accept(LISTENER);
+    assert!(scene.desk.pause.is_some());
+}
+
+#[test]
 fn the_thread_ends_with_what_it_works_for() {
     let Scene { handoff, desk, .. } = Scene::new();
     let (ended, hears) = mpsc::channel();
