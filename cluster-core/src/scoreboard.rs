@@ -32,6 +32,25 @@ pub(crate) enum Stance {
     Full,
 }
 
+/// What has become of a worker's stance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was full, and takes connections now.
+    HasRoomAgain,
+    /// Another one, or none.
+    Other,
+}
+
+impl Stance {
+    fn of(word: u64) -> Self {
+        match word {
+            word if word == Stance::Takes as u64 => Stance::Takes,
+            word if word == Stance::Full as u64 => Stance::Full,
+            _ => Stance::Away,
+        }
+    }
+}
+
 impl Page {
     /// The runtime has turned.
     pub(crate) fn beat(&self) {
@@ -70,22 +89,24 @@ impl Page {
         self.connections_total.fetch_add(1, Relaxed);
     }
 
-    /// Tells whether the worker takes connections.
-    pub(crate) fn stand(&self, stance: Stance) {
+    /// Tells whether the worker takes connections. Of several threads that say the same, one is told that it was
+    /// full and takes connections now: whoever has looked meanwhile must hear of it.
+    pub(crate) fn stand(&self, stance: Stance) -> Change {
         let word = stance as u64;
         // Mostly it has said so already, and others read the page.
-        if self.stance.load(Relaxed) != word {
-            self.stance.store(word, Relaxed);
+        if self.stance.load(Relaxed) == word {
+            return Change::Other;
+        }
+        match (Stance::of(self.stance.swap(word, SeqCst)), stance) {
+            (Stance::Full, Stance::Takes) => Change::HasRoomAgain,
+            (Stance::Away | Stance::Takes, Stance::Takes)
+            | (Stance::Away | Stance::Takes | Stance::Full, Stance::Away | Stance::Full) => Change::Other,
         }
     }
 
     /// Whether the worker takes connections; what it has written that means nothing counts as `Away`.
     pub(crate) fn stance(&self) -> Stance {
-        match self.stance.load(Relaxed) {
-            word if word == Stance::Takes as u64 => Stance::Takes,
-            word if word == Stance::Full as u64 => Stance::Full,
-            _ => Stance::Away,
-        }
+        Stance::of(self.stance.load(Relaxed))
     }
 
     /// Connections that the primary has offered were claimed; they count as open already.
@@ -104,10 +125,10 @@ impl Page {
         self.revoked.fetch_add(1, Relaxed);
     }
 
-    /// Connections ended, or did not come.
-    pub(crate) fn connections_closed(&self, count: u64) {
+    /// Connections ended, or did not come. Answers with how many were open until then.
+    pub(crate) fn connections_closed(&self, count: u64) -> u64 {
         // In one order with whoever is about to wait for it (`conn/admission.rs`).
-        self.connections_open.fetch_sub(count, SeqCst);
+        self.connections_open.fetch_sub(count, SeqCst)
     }
 
     /// The doorbell was rung.
@@ -147,9 +168,18 @@ mod tests {
     fn what_one_process_counts_the_other_reads() {
         let (page, fd) = Mapped::<Page>::create(c"test").unwrap();
         assert_eq!((page.reserve(1, None), page.reserve(5, Some(3)), page.reserve(1, Some(3))), (1, 2, 0));
-        page.connections_closed(2);
+        assert_eq!(page.connections_closed(2), 3);
         let seen_elsewhere = Mapped::<Page>::map(std::os::fd::AsFd::as_fd(&fd)).unwrap();
         assert_eq!(seen_elsewhere.connections_open(), 1);
+    }
+
+    #[test]
+    fn a_worker_that_was_full_and_has_room_again_says_so_once() {
+        let (page, _) = Mapped::<Page>::create(c"test").unwrap();
+        let changes =
+            [Stance::Takes, Stance::Full, Stance::Takes, Stance::Takes, Stance::Away, Stance::Takes];
+        let told = changes.map(|stance| page.stand(stance) == Change::HasRoomAgain);
+        assert_eq!(told, [false, false, true, false, false, false]);
     }
 
     #[test]

@@ -49,9 +49,15 @@ pub fn ask(addr: SocketAddr, line: &str) -> io::Result<String> {
 
 /// Says one line on a new connection.
 pub fn say(addr: SocketAddr, line: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(addr)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = connect(addr)?;
     stream.write_all(format!("{line}\n").as_bytes())?;
+    Ok(stream)
+}
+
+/// Connects, and says nothing yet.
+pub fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
 

@@ -1,7 +1,7 @@
 //! How many connections there are at a time: never more than were allowed, and whoever is too many waits, or is
 //! refused at once.
 use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -83,6 +83,31 @@ fn whoever_finds_one_worker_full_is_served_by_another() {
         open.into_iter().for_each(end);
         assert!(cluster.app.stop().unwrap().success(), "{scheduling}");
     });
+}
+
+#[test]
+fn a_connection_that_ends_makes_room_at_each_listener_of_its_worker() {
+    for method in METHODS {
+        let knobs = ["workers=1", "max=1", "second-by=round-robin"];
+        let cluster = Counted::start(SUBJECT, method, &knobs);
+        let (_, listeners) = cluster.counters();
+        let by = |scheduling: &str| -> SocketAddr {
+            let mut found = listeners.iter().filter(|listener| listener.scheduling == scheduling);
+            found.next().unwrap().address.parse().unwrap()
+        };
+        let (shared, handed) = (by("Shared"), by("RoundRobin"));
+        // Each has the only place while the other is asked, and then the other is served.
+        for (first, second) in [(shared, handed), (handed, shared)].repeat(5) {
+            let open = say(first, "until-end").unwrap();
+            fill_up_to(&cluster, 1, 1);
+            let waiting = say(second, "who").unwrap();
+            fill_up_to(&cluster, 1, 1);
+            end(open);
+            assert!(listen(waiting).is_ok(), "{method}");
+            fill_up_to(&cluster, 1, 0);
+        }
+        assert!(cluster.app.stop().unwrap().success(), "{method}");
+    }
 }
 
 #[test]

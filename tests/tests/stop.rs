@@ -1,11 +1,14 @@
 //! Stopping: what is open is finished, within bounds, and nothing is left.
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use cluster_tests::counters::Counted;
 use cluster_tests::{
-    METHODS, Process, SCHEDULINGS, ask, begin, eventually, listen, say, signal, subject, who,
+    METHODS, Process, SCHEDULINGS, ask, begin, connect, eventually, listen, say, signal, subject, who,
 };
 
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
@@ -168,20 +171,49 @@ fn a_stop_serves_what_is_queued_before_it_refuses() {
     }
 }
 
+/// A connection to `subject` with the knob `greets`.
+type Greeted = BufReader<TcpStream>;
+
+/// Two connections of each of two workers, and how many it took to have them.
+fn two_each(addr: SocketAddr) -> ([[Greeted; 2]; 2], u64) {
+    let (mut by_worker, mut taken) = (BTreeMap::<String, Vec<Greeted>>::new(), 0);
+    while by_worker.len() < 2 || by_worker.values().any(|theirs| theirs.len() < 2) {
+        let mut stream = BufReader::new(connect(addr).unwrap());
+        let mut worker = String::new();
+        stream.read_line(&mut worker).unwrap();
+        by_worker.entry(worker).or_default().push(stream);
+        taken += 1;
+    }
+    let two = |theirs: &mut Vec<Greeted>| [theirs.remove(0), theirs.remove(0)];
+    let mut by_worker = by_worker.values_mut().map(two);
+    ([by_worker.next().unwrap(), by_worker.next().unwrap()], taken)
+}
+
+/// Gives a worker a long work, and one that keeps its loop busy.
+fn work((theirs, blocks): ([Greeted; 2], &str)) -> [Greeted; 2] {
+    let [mut long, mut blocking] = theirs;
+    writeln!(long.get_mut(), "slow 2000").unwrap();
+    writeln!(blocking.get_mut(), "{blocks}").unwrap();
+    [long, blocking]
+}
+
 #[test]
 fn a_stop_serves_what_was_offered_to_workers_that_were_busy() {
     for scheduling in ["round-robin", "least"] {
         let knob = format!("scheduling={scheduling}");
-        let cluster = Counted::start(SUBJECT, "fork", &["workers=2", &knob]);
+        let cluster = Counted::start(SUBJECT, "fork", &["workers=2", "greets", &knob]);
         let addr = cluster.app.addr();
+        let (by_worker, taken) = two_each(addr);
+        eventually("nobody is offered anything", || cluster.sum(|counts| counts.claimed) == taken);
+        let before = cluster.sum(|counts| counts.offered);
         // One is there for the others, and does not leave before them.
-        let busy = ["slow 2000", "slow 2000", "block 500", "block 1500"].map(|line| say(addr, line).unwrap());
-        eventually("each has two", || cluster.counters().0.iter().all(|counts| counts.claimed == 2));
+        let busy: Vec<_> = by_worker.into_iter().zip(["block 500", "block 1500"]).flat_map(work).collect();
         let offered: Vec<_> = (0..20).map(|_| say(addr, "who").unwrap()).collect();
-        eventually("all are offered", || cluster.sum(|counts| counts.offered) >= 24);
+        eventually("all are offered", || cluster.sum(|counts| counts.offered) >= before + 20);
         cluster.app.signal(Signal::SIGTERM as i32).unwrap();
         for (number, stream) in offered.into_iter().enumerate() {
-            listen(stream).unwrap_or_else(|err| panic!("{scheduling}: {number}: {err}"));
+            let said = listen(stream).unwrap_or_else(|err| panic!("{scheduling}: {number}: {err}"));
+            assert_eq!(said.lines().count(), 2, "{scheduling}: {number}: a greeting and an answer: {said}");
         }
         busy.into_iter().for_each(|stream| assert!(listen(stream).is_ok()));
         assert!(cluster.app.wait().unwrap().success(), "{scheduling}");
@@ -218,6 +250,16 @@ fn a_cluster_whose_future_is_dropped_stops() {
     assert!(app.wait_for_primary().unwrap().success());
     app.wait_for_no_process().unwrap();
     std::fs::remove_file(flag).unwrap();
+}
+
+#[test]
+fn invariant_3_at_the_end_nothing_is_left_of_what_workers_have_started() {
+    for method in METHODS {
+        let app = Process::start(subject(SUBJECT, method, &["workers=2"])).unwrap();
+        // So many that they are not dead as soon as they are killed.
+        (0..50).for_each(|_| drop(ask(app.addr(), "stray 600").unwrap()));
+        assert!(app.stop().unwrap().success(), "{method}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::conn::admission::ledger::{Attempt, Waiting};
 use crate::conn::admission::rate::Bucket;
 use crate::conn::handoff::passing::ToPrimary;
 use crate::conn::shared::Bell;
-use crate::scoreboard::{Page, Stance};
+use crate::scoreboard::{Change, Page, Stance};
 use crate::sys::page::Mapped;
 
 pub(crate) use book::{Book, Counted, Entry};
@@ -31,6 +31,8 @@ pub(crate) struct Admission {
     rate: Option<Mutex<Bucket>>,
     /// Its part in what the whole cluster has.
     share: Option<Share>,
+    /// To the primary, where that hands connections out.
+    passing: Option<Arc<OwnedFd>>,
     /// Acceptors that wait until a connection ends.
     waiting: Mutex<Vec<Waker>>,
     /// There are some.
@@ -42,7 +44,6 @@ pub(crate) struct Share {
     pub(crate) ledger: Mapped<Ledger>,
     pub(crate) place: usize,
     pub(crate) bell: Arc<Bell>,
-    pub(crate) passing: Option<Arc<OwnedFd>>,
 }
 
 /// Whether there is room for connections.
@@ -59,22 +60,44 @@ pub(crate) enum Room {
 }
 
 impl Admission {
-    pub(crate) fn new(page: Arc<Mapped<Page>>, limits: &Limits, share: Option<Share>) -> Self {
+    pub(crate) fn new(
+        page: Arc<Mapped<Page>>,
+        limits: &Limits,
+        share: Option<Share>,
+        passing: Option<Arc<OwnedFd>>,
+    ) -> Self {
         let rate = limits.rate.map(|rate| Mutex::new(Bucket::new(rate)));
         let (waiting, anybody_waits) = (Mutex::default(), AtomicBool::new(false));
-        Self { page, most: limits.worker, rate, share, waiting, anybody_waits }
+        Self { page, most: limits.worker, rate, share, passing, waiting, anybody_waits }
     }
 
     /// For how many there is room, up to `most`. The others learn whether this worker has any of its own.
     pub(crate) fn room(&self, most: usize) -> Room {
         let room = self.own_room(most);
-        self.page.stand(match room {
+        self.stand(match room {
             Room::For(_) | Room::InCluster => Stance::Takes,
             Room::AfterOne | Room::At(_) => Stance::Full,
         });
         match (room, &self.share) {
             (Room::For(_), Some(share)) if share.ledger.is_full() => Room::InCluster,
             (room, _) => room,
+        }
+    }
+
+    /// Tells how this worker stands. Where it was full the primary may have found so, and waits to be told: an acceptor
+    /// that is handed connections knows nothing of those that the others take and end.
+    fn stand(&self, stance: Stance) {
+        match self.page.stand(stance) {
+            Change::HasRoomAgain => self.tell_primary(),
+            Change::Other => {}
+        }
+    }
+
+    /// The primary shall look whether there is room.
+    fn tell_primary(&self) {
+        if let Some(passing) = &self.passing {
+            // Full only where the primary has not read for long: it will look then.
+            let _ = ToPrimary::Room.send(passing.as_fd());
         }
     }
 
@@ -125,7 +148,7 @@ impl Admission {
         let granted = this.share.as_ref().is_none_or(|share| match share.ledger.try_take(share.place) {
             Attempt::Granted => true,
             Attempt::Refused(waiting) => {
-                share.tell(waiting);
+                this.tell(share, waiting);
                 false
             }
         });
@@ -174,7 +197,7 @@ impl Admission {
 
     /// This worker begins to take connections: clients are not refused for its sake before it has looked.
     pub(crate) fn begin(&self) {
-        self.page.stand(Stance::Takes);
+        self.stand(Stance::Takes);
     }
 
     /// One that was claimed is here.
@@ -184,23 +207,27 @@ impl Admission {
 
     /// It takes none for now, because it has no descriptors for them.
     pub(crate) fn lacks_descriptors(&self) {
-        self.page.stand(Stance::Full);
+        self.stand(Stance::Full);
     }
 
     /// This worker takes none any more.
     pub(crate) fn leave(&self) {
-        self.page.stand(Stance::Away);
+        self.stand(Stance::Away);
     }
 
     fn close(&self) {
         if let Some(share) = &self.share {
-            share.tell(share.ledger.give_back(share.place));
+            self.tell(share, share.ledger.give_back(share.place));
         }
         self.close_own(1);
     }
 
     fn close_own(&self, count: u64) {
-        self.page.connections_closed(count);
+        let open = self.page.connections_closed(count);
+        // Whoever has found it full may never ask again: its acceptor may be gone.
+        if self.most.is_some_and(|most| open >= most) && self.page.stance() == Stance::Full {
+            let _ = self.room(1);
+        }
         // A look is all it costs where nobody waits.
         if self.anybody_waits.load(SeqCst) {
             let wakers = {
@@ -212,27 +239,22 @@ impl Admission {
         }
     }
 
+    /// There may be room in the cluster for them.
+    fn tell(&self, share: &Share, waiting: Waiting) {
+        if waiting.includes(Waiting::WORKERS) {
+            share.bell.ring();
+        }
+        if waiting.includes(Waiting::PRIMARY) {
+            self.tell_primary();
+        }
+    }
+
     fn bucket(&self) -> Option<MutexGuard<'_, Bucket>> {
         self.rate.as_ref().map(|bucket| bucket.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Share {
-    /// There may be room in the cluster for them.
-    fn tell(&self, waiting: Waiting) {
-        if waiting.includes(Waiting::WORKERS) {
-            self.bell.ring();
-        }
-        if waiting.includes(Waiting::PRIMARY)
-            && let Some(passing) = &self.passing
-        {
-            // Full only where the primary has not read for long: it will look then.
-            let _ = ToPrimary::Room.send(passing.as_fd());
-        }
     }
 }
 

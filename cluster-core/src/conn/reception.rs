@@ -46,11 +46,10 @@ pub(crate) struct Means {
 
 impl Reception {
     pub(crate) fn new(sockets: Vec<ClusterSocket>, mut means: Means, limits: &Limits) -> Self {
-        let share = means.ledger.take().map(|(ledger, place)| {
-            let (bell, passing) = (means.bell.clone(), means.passing.clone());
-            Share { ledger, place, bell, passing }
-        });
-        let admission = Arc::new(Admission::new(means.page.clone(), limits, share));
+        let share =
+            means.ledger.take().map(|(ledger, place)| Share { ledger, place, bell: means.bell.clone() });
+        let passing = means.passing.clone();
+        let admission = Arc::new(Admission::new(means.page.clone(), limits, share, passing));
         Self { sockets, means, admission, door: Mutex::default(), intake: Mutex::default() }
     }
 

@@ -96,14 +96,18 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<Incoming> {
     Ok(Incoming { fd: socket.into(), peer: PeerAddr::of(&addr)? })
 }
 
+/// So many failures in a row, each of which seems to concern one connection alone, are a fault of something else: whoever
+/// goes on without a pause may go on for ever.
+pub(crate) const PERSISTENT: usize = 64;
+
 /// What to do about a failed accept.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// Nobody waits.
     Empty,
-    /// It concerns that connection alone (accept(2), "Error handling").
-    OneConnection,
-    /// No descriptor or memory: wait for some to become free.
+    /// It concerns that connection alone (accept(2), "Error handling"), unless it is [`PERSISTENT`].
+    OneConnection(io::Error),
+    /// No descriptor, memory or epoll watch: wait for some to become free.
     Exhausted(io::Error),
     /// This worker is to have no more connections.
     Full,
@@ -115,9 +119,11 @@ impl From<io::Error> for Trouble {
     fn from(err: io::Error) -> Self {
         match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
             Errno::EAGAIN => Trouble::Empty,
-            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Trouble::Exhausted(err),
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC => {
+                Trouble::Exhausted(err)
+            }
             Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK => Trouble::Closed,
-            _ => Trouble::OneConnection,
+            _ => Trouble::OneConnection(err),
         }
     }
 }
@@ -238,6 +244,19 @@ mod tests {
     fn never_waits(incoming: &Incoming) {
         assert_eq!(is_nonblocking(incoming.fd.as_fd()), Ok(true));
         assert_eq!(is_cloexec(incoming.fd.as_fd()), Ok(true));
+    }
+
+    #[test]
+    fn what_the_whole_machine_or_process_lacks_concerns_no_single_connection() {
+        // ENFILE: all descriptors of the machine; ENOSPC: epoll watches of the user.
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::ENOSPC] {
+            let trouble = Trouble::from(io::Error::from(errno));
+            assert!(matches!(trouble, Trouble::Exhausted(_)), "{errno}: {trouble:?}");
+        }
+        for errno in [Errno::ECONNABORTED, Errno::EPERM, Errno::EPROTO, Errno::EINTR] {
+            let trouble = Trouble::from(io::Error::from(errno));
+            assert!(matches!(trouble, Trouble::OneConnection(_)), "{errno}: {trouble:?}");
+        }
     }
 
     #[test]

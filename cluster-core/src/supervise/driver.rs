@@ -9,7 +9,7 @@ mod telling;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
@@ -64,6 +64,8 @@ pub(crate) enum Method {
 const NOTES: usize = 256;
 /// Words of the exchange that wait for the driver.
 const WORDS: usize = 64;
+/// How long what workers have left may take to die at the end. What the kernel does not let go is not waited for.
+const DIES_WITHIN: Duration = Duration::from_secs(1);
 
 struct Driver {
     pool: Pool,
@@ -166,7 +168,7 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
         };
         verdict = input.and_then(|input| driver.decide(input));
     }
-    driver.leave(&mut inbox).await;
+    driver.leave(&mut inbox, &mut signals).await;
     match verdict {
         Some(Verdict::GaveUp(why)) => Err(Error::GaveUp(why)),
         Some(Verdict::Stopped) | None => Ok(()),
@@ -366,7 +368,7 @@ impl Driver {
     }
 
     /// All have ended: the fork servers go too, and nothing of ours is left.
-    async fn leave(&mut self, inbox: &mut mpsc::Receiver<Note>) {
+    async fn leave(&mut self, inbox: &mut mpsc::Receiver<Note>, signals: &mut Signals) {
         let generations = std::mem::take(&mut self.generations);
         let mut breeders: Vec<Breeder> = generations.into_values().filter_map(|held| held.breeder).collect();
         breeders.iter().for_each(Breeder::dismiss);
@@ -378,6 +380,13 @@ impl Driver {
             }
         }
         self.reap_orphans();
+        let die = async {
+            while self.orphans.are_left() {
+                let _ = signals.child.recv().await;
+                self.reap_orphans();
+            }
+        };
+        let _ = tokio::time::timeout(DIES_WITHIN, die).await;
         for socket in &self.sockets {
             // What the user's main has kept of the socket must not keep the port.
             socket.listener.shut_down();

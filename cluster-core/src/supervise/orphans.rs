@@ -62,6 +62,12 @@ impl Orphans {
         }
     }
 
+    /// Whether anything of what workers have left is still there. It was killed with them, and takes its time to die.
+    pub(crate) fn are_left(&mut self) -> bool {
+        self.past.retain(|group| killpg(*group, None).is_ok());
+        !self.past.is_empty()
+    }
+
     /// Reaps zombies that workers left. `ours` are the processes that somebody else in here reaps. Answers
     /// with the time of the next look, if one is due without a signal.
     pub(crate) fn reap(&mut self, now: Instant, ours: &dyn Fn(Pid) -> bool) -> Option<Instant> {
@@ -117,6 +123,23 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_worker_has_left_is_there_until_it_is_dead_and_reaped() {
+        use std::os::unix::process::CommandExt;
+        let child = std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let group = Pid::from_raw(child.id() as i32);
+        let mut orphans = Orphans::new();
+        assert!(!orphans.are_left());
+        orphans.worker_ended(group);
+        assert!(orphans.are_left());
+        killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
+        while orphans.are_left() {
+            // Whatever else has ended is somebody else's.
+            orphans.reap(Instant::now(), &|pid| pid != group);
+        }
+        assert!(stat(group).is_none());
+    }
 
     #[test]
     fn a_name_with_parentheses_does_not_confuse() {

@@ -71,6 +71,14 @@ impl Gate {
         }
     }
 
+    /// Whether its own worker has no room: others may.
+    pub(crate) fn has_its_fill(&self) -> bool {
+        match self.admission.room(1) {
+            Room::AfterOne | Room::At(_) => true,
+            Room::For(_) | Room::InCluster => false,
+        }
+    }
+
     /// Accepts a connection and counts it, unless a limit is reached.
     pub(crate) fn accept(&self, listener: &ListeningSocket) -> Result<Connection, Trouble> {
         let open = Admission::admit(&self.admission).ok_or(Trouble::Full)?;

@@ -24,6 +24,11 @@ impl Spare {
         Ok(self.0.len())
     }
 
+    /// How many are kept.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// BEFORE it receives: what comes takes their place.
     pub(crate) fn make_room(&mut self) {
         self.0.clear();

@@ -4,12 +4,15 @@
 //! blocks but to wait for events. Whom it offers what, `dispatch.rs` decides.
 mod accepting;
 mod giving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,16 +20,15 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::SigSet;
 
-use crate::conn::admission::limits::{self, AdmissionPolicy};
-use crate::conn::admission::{Book, Counted, Entry};
-use crate::conn::exhaustion;
-use crate::conn::handoff::dispatch::{Accepted, Dispatch, Loads, Placed};
+use crate::conn::admission::limits::AdmissionPolicy;
+use crate::conn::admission::{Counted, Entry};
+use crate::conn::handoff::dispatch::{Dispatch, Loads, Placed};
+use crate::conn::handoff::front::{Command, Newcomer};
 use crate::conn::handoff::offer::{Fate, MOST};
-use crate::conn::handoff::passing::{self, Heard, ToPrimary, ToWorker};
-use crate::conn::listen;
+use crate::conn::handoff::ringing::Ringing;
 use crate::conn::pace::Pace;
 use crate::conn::shared::Bell;
-use crate::conn::socket::{self, ListeningSocket, Trouble};
+use crate::conn::socket::ListeningSocket;
 use crate::id::PeerId;
 use crate::scheduling::Scheduling;
 use crate::scoreboard::{Page, Stance};
@@ -40,39 +42,24 @@ const BREATH: Duration = Duration::from_micros(150);
 const EVENTS: usize = 64;
 /// When it tries again to send what the kernel would not take.
 const RETRY: Duration = Duration::from_millis(5);
-/// How long it may take to say that it accepts no more.
-const CLOSES_WITHIN: Duration = Duration::from_millis(100);
 
 /// The event of the bell by which commands come; those of workers have this bit, those of listeners are their numbers.
 const COMMANDS: u64 = u64::MAX;
 const WORKER: u64 = 1 << 32;
 
-/// The thread, as the rest of the primary sees it.
-pub(crate) struct Handoff {
-    commands: Sender<Command>,
-    bell: Arc<Bell>,
-}
-
-enum Command {
-    Join(PeerId, Newcomer),
-    Retire(PeerId),
-    Leave(PeerId),
-    Close(Sender<()>),
-}
-
-/// A worker that is about to be born.
-struct Newcomer {
-    page: Arc<Mapped<Page>>,
-    socket: OwnedFd,
-    entry: Option<Arc<Entry>>,
-}
-
 /// A listener whose connections are handed out.
-struct Host {
+pub(super) struct Host {
     listener: u16,
     socket: ListeningSocket,
     /// It is waited for.
     inside: bool,
+}
+
+impl Host {
+    /// `listener` is its number in the primary's list.
+    pub(super) fn new(listener: u16, socket: ListeningSocket) -> Self {
+        Self { listener, socket, inside: false }
+    }
 }
 
 /// A connection that the primary has accepted, and that counts as open in the cluster for as long as it has it.
@@ -93,12 +80,7 @@ struct Guest {
     number: u64,
     page: Arc<Mapped<Page>>,
     socket: OwnedFd,
-    /// It was told that there are offers, and has not answered.
-    rung: bool,
-    /// There are offers that it was not told of.
-    to_ring: bool,
-    /// The newest offer when it was told last.
-    told: u64,
+    ringing: Ringing,
     /// Its part in the cluster's connections, where these are limited.
     entry: Option<Arc<Entry>>,
     /// Claimed, and not sent yet.
@@ -110,7 +92,7 @@ struct Guest {
 }
 
 /// All that the thread has.
-struct Desk {
+pub(super) struct Desk {
     set: Epoll,
     bell: Arc<Bell>,
     commands: Receiver<Command>,
@@ -120,11 +102,20 @@ struct Desk {
     policy: AdmissionPolicy,
     numbers: u64,
     pace: Pace,
-    closed: bool,
+    /// Nothing more is accepted.
+    closed: Arc<AtomicBool>,
     /// Out of descriptors until then.
     pause: Option<Instant>,
     /// The kernel would not take what was to be sent.
     retry: Option<Instant>,
+}
+
+/// Whether more commands may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Orders {
+    ToCome,
+    /// Whoever gave them is gone.
+    Over,
 }
 
 impl Loads for BTreeMap<PeerId, Guest> {
@@ -140,81 +131,35 @@ impl Loads for BTreeMap<PeerId, Guest> {
     }
 }
 
-impl Handoff {
-    /// For those of the sockets whose connections are handed out; none of them, no thread.
-    pub(crate) fn begin(
-        sockets: &[listen::ClusterSocket],
+impl Desk {
+    /// For these listeners; `schedulings` are those of all that the primary has. It hears commands when the bell rings.
+    pub(super) fn new(
+        hosts: Vec<Host>,
+        schedulings: Vec<Option<Scheduling>>,
         policy: AdmissionPolicy,
-    ) -> io::Result<Option<Self>> {
-        let handed_out = |scheduling: Scheduling| (scheduling != Scheduling::Shared).then_some(scheduling);
-        let schedulings: Vec<_> = sockets.iter().map(|socket| handed_out(socket.name.scheduling)).collect();
-        let mut hosts = Vec::new();
-        for (number, socket) in sockets.iter().enumerate().filter(|(at, _)| schedulings[*at].is_some()) {
-            let listener = u16::try_from(number).map_err(io::Error::other)?;
-            hosts.push(Host { listener, socket: socket.listener.try_clone()?, inside: false });
-        }
-        if hosts.is_empty() {
-            return Ok(None);
-        }
-        let (set, bell) = (Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, Arc::new(Bell::new()?));
+        (bell, commands): (Arc<Bell>, Receiver<Command>),
+        closed: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         set.add(bell.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, COMMANDS))?;
-        let (commands, received) = channel();
-        let desk = Desk {
+        Ok(Self {
             set,
-            bell: bell.clone(),
-            commands: received,
+            bell,
+            commands,
             hosts,
             guests: BTreeMap::new(),
             dispatch: Dispatch::new(schedulings),
             policy,
             numbers: 0,
             pace: Pace::of_primary(),
-            closed: false,
+            closed,
             pause: None,
             retry: None,
-        };
-        thread::Builder::new().name("handoff".into()).spawn(move || desk.run())?;
-        Ok(Some(Self { commands, bell }))
+        })
     }
 
-    /// A worker is about to be born; answers with its end of the socket.
-    pub(crate) fn join(
-        &self,
-        peer: PeerId,
-        page: Arc<Mapped<Page>>,
-        entry: Option<Arc<Entry>>,
-    ) -> io::Result<OwnedFd> {
-        let (ours, theirs) = passing::pair()?;
-        self.tell(Command::Join(peer, Newcomer { page, socket: ours, entry }));
-        Ok(theirs)
-    }
-
-    /// A worker drains: it is offered nothing more.
-    pub(crate) fn retire(&self, peer: PeerId) {
-        self.tell(Command::Retire(peer));
-    }
-
-    /// A worker has ended: what it was not sent is offered to others.
-    pub(crate) fn leave(&self, peer: PeerId) {
-        self.tell(Command::Leave(peer));
-    }
-
-    /// Nothing more is accepted, AFTER this has returned: workers help themselves to what is queued, and close it.
-    pub(crate) fn close(&self) {
-        let (done, closed) = mpsc::channel();
-        self.tell(Command::Close(done));
-        let _ = closed.recv_timeout(CLOSES_WITHIN);
-    }
-
-    fn tell(&self, command: Command) {
-        // A thread that has ended has said why.
-        let _ = self.commands.send(command);
-        self.bell.ring();
-    }
-}
-
-impl Desk {
-    fn run(mut self) {
+    /// Until the rest of the primary is done with it.
+    pub(super) fn run(mut self) {
         let _ = SigSet::all().thread_block();
         // Or a breath takes as long again (prctl(2), PR_SET_TIMERSLACK).
         let _ = nix::sys::prctl::set_timerslack(1);
@@ -226,10 +171,17 @@ impl Desk {
                 // all that is done for a connection.
                 thread::sleep(BREATH);
             }
-            match self.set.wait(&mut events, self.timeout()) {
-                Ok(count) => events[..count].iter().for_each(|event| self.hear(event.data())),
-                Err(Errno::EINTR) => {}
+            let count = match self.set.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
                 Err(err) => return crate::event::warn(&format!("connections are not handed out: {err}")),
+            };
+            for event in &events[..count] {
+                if event.data() != COMMANDS {
+                    self.hear(event.data());
+                } else if self.obey_all() == Orders::Over {
+                    return;
+                }
             }
             let now = Instant::now();
             self.pause.take_if(|until| *until <= now);
@@ -253,17 +205,27 @@ impl Desk {
     }
 
     fn hear(&mut self, event: u64) {
-        if event == COMMANDS {
-            self.bell.answer();
-            while let Ok(command) = self.commands.try_recv() {
-                self.obey(command);
-            }
-        } else if event & WORKER != 0 {
+        if event & WORKER != 0 {
             let peer = self.guests.iter().find(|(_, guest)| guest.number == event).map(|(peer, _)| *peer);
             peer.into_iter().for_each(|peer| self.hear_worker(peer));
         } else {
             self.accept(event as u16);
         }
+    }
+
+    fn obey_all(&mut self) -> Orders {
+        self.bell.answer();
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return Orders::ToCome,
+                Err(TryRecvError::Disconnected) => return Orders::Over,
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     fn obey(&mut self, command: Command) {
@@ -280,11 +242,6 @@ impl Desk {
                 // BEFORE its part in the cluster's connections is free, with the last of `guest`.
                 self.give_back(guest.claimed);
             }
-            Command::Close(done) => {
-                self.closed = true;
-                self.mind_listeners();
-                let _ = done.send(());
-            }
         }
     }
 
@@ -300,9 +257,7 @@ impl Desk {
             number,
             page,
             socket,
-            rung: false,
-            to_ring: false,
-            told: 0,
+            ringing: Ringing::default(),
             entry,
             claimed: Vec::new(),
             dismissed: false,
@@ -318,7 +273,7 @@ impl Desk {
             if let Some(guest) = self.guests.get_mut(&peer) {
                 guest.page.offers.put(at, offer);
                 guest.page.connection_offered();
-                guest.to_ring = true;
+                guest.ringing.offered();
             }
         }
     }
@@ -326,6 +281,11 @@ impl Desk {
     /// Takes back what nobody claims while others have nothing to do.
     fn take_back(&mut self, now: Instant) {
         let overdue = self.dispatch.overdue(now, &self.guests);
+        for placed in &overdue {
+            if let Some(guest) = self.guests.get_mut(&placed.peer) {
+                guest.ringing.taken_back();
+            }
+        }
         self.revoke(overdue);
     }
 

@@ -11,7 +11,7 @@ use crate::conn::handoff::intake::Intake;
 use crate::conn::pace::Pace;
 use crate::conn::shared::doorbell::Answer;
 use crate::conn::shared::queue::Look;
-use crate::conn::socket::{Incoming, ListeningSocket, Trouble};
+use crate::conn::socket::{Incoming, ListeningSocket, PERSISTENT, Trouble};
 use crate::ipc::control::Queue;
 
 /// So many are claimed at once while connections come fast.
@@ -105,6 +105,7 @@ impl Handed {
 
     /// Takes the next connection of the queues, and closes those that are empty.
     fn take_queued(&mut self) -> Option<Connection> {
+        let mut failed = 0;
         while let Some(listener) = self.listeners.last() {
             // What waits for a socket that is lent is its next user's.
             if listener.queue() == Queue::Lent {
@@ -113,8 +114,14 @@ impl Handed {
             }
             match self.gate.accept(listener) {
                 Ok(connection) => return Some(connection),
-                Err(Trouble::OneConnection) => {}
-                Err(Trouble::Empty | Trouble::Full | Trouble::Exhausted(_) | Trouble::Closed) => {
+                Err(Trouble::OneConnection(_)) if failed < PERSISTENT => failed += 1,
+                Err(
+                    Trouble::OneConnection(_)
+                    | Trouble::Empty
+                    | Trouble::Full
+                    | Trouble::Exhausted(_)
+                    | Trouble::Closed,
+                ) => {
                     listener.shut_down();
                     self.listeners.pop();
                 }
@@ -127,5 +134,57 @@ impl Handed {
 impl Drop for Handed {
     fn drop(&mut self) {
         self.intake.rise(self.desk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::conn::admission::{Admission, Limits};
+    use crate::conn::handoff::offer::Offer;
+    use crate::conn::handoff::passing::{self, Heard, ToPrimary};
+    use crate::scoreboard::Page;
+    use crate::sys::page::Mapped;
+
+    const LISTENER: u16 = 3;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_worker_that_leaves_with_the_cluster_claims_its_offers_as_places_become_free() {
+        let (primary, worker) = passing::pair().unwrap();
+        let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
+        let limits = Limits { worker: Some(1), ..Limits::default() };
+        let admission = Arc::new(Admission::new(page.clone(), &limits, None, None));
+        let intake = Intake::open(Arc::new(worker), page.clone(), admission.clone()).unwrap();
+        let open = Admission::admit(&admission).unwrap();
+        let mut handed = Handed::new(intake, Gate::new(admission), Vec::new(), vec![LISTENER]);
+        page.offers.put(0, Offer::new(1, LISTENER));
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        let cx = &mut Context::from_waker(&waker);
+        assert!(handed.leave(true, cx).is_pending());
+        assert!(page.offers.waits(LISTENER), "it has its fill");
+        drop(open);
+        assert!(woken.0.load(Ordering::Relaxed), "nobody else may take it: it comes back for it");
+        assert!(handed.leave(true, cx).is_pending(), "until what it claims has come");
+        assert!(!page.offers.waits(LISTENER));
+        let said: Vec<_> = std::iter::from_fn(|| match ToPrimary::receive(primary.as_fd()) {
+            Heard::Said(said) => Some(said),
+            Heard::Nothing | Heard::End => None,
+        })
+        .collect();
+        assert!(said.contains(&ToPrimary::Claims), "{said:?}");
     }
 }

@@ -4,11 +4,10 @@
 //! primary gives its offers to others.
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 
 use crate::conn::admission::Admission;
@@ -59,6 +58,20 @@ impl State {
         desk.expected -= 1;
         Some(desk)
     }
+
+    /// All that were claimed and have not come.
+    fn expected(&self) -> usize {
+        self.desks.iter().map(|desk| desk.expected).sum()
+    }
+
+    /// Keeps a descriptor for each that is still to come: what has come now was none of them, or not all.
+    fn keep_spare(&mut self, any: BorrowedFd<'_>) {
+        let expected = self.expected();
+        if self.spare.count() < expected {
+            // Where there are none any more they may come back until then.
+            let _ = self.spare.keep(expected, expected, any);
+        }
+    }
 }
 
 impl Intake {
@@ -104,8 +117,8 @@ impl Intake {
     /// There may be no descriptors for what would be claimed.
     pub(crate) fn wait(&self, desk: usize, most: usize, waker: &Waker) -> io::Result<bool> {
         let mut state = self.lock();
+        let expected = state.expected();
         let State { desks, owes_answer, ended, spare, .. } = &mut *state;
-        let expected: usize = desks.iter().map(|desk| desk.expected).sum();
         let desk = &mut desks[desk];
         if !desk.arrived.is_empty() {
             return Ok(true);
@@ -218,6 +231,7 @@ impl Intake {
                 Heard::Nothing => ready.clear_ready(),
                 Heard::End => break,
             }
+            self.lock().keep_spare(self.socket.as_fd());
         }
         let mut state = self.lock();
         state.ended = true;
@@ -252,7 +266,7 @@ impl Intake {
             }
         }
         if !lost.is_empty() {
-            exhaustion::warn(&Errno::EMFILE.into());
+            exhaustion::warn_of_lost(lost.len());
         }
         wake(state, |_| true);
     }
@@ -287,7 +301,7 @@ mod tests {
     fn intake() -> (Arc<Intake>, Arc<Mapped<Page>>, OwnedFd) {
         let (primary, worker) = passing::pair().unwrap();
         let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
-        let admission = Arc::new(Admission::new(page.clone(), &Limits::default(), None));
+        let admission = Arc::new(Admission::new(page.clone(), &Limits::default(), None, None));
         (Intake::open(Arc::new(worker), page.clone(), admission).unwrap(), page, primary)
     }
 
@@ -306,6 +320,26 @@ mod tests {
         ToWorker::send_connections(primary.as_fd(), &[(connection, LISTENER)]).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         client
+    }
+
+    #[tokio::test]
+    async fn a_word_that_brings_nothing_costs_no_connection_its_descriptor() {
+        let (intake, page, primary) = intake();
+        let desk = intake.sit(vec![LISTENER]);
+        page.offers.put(0, Offer::new(1, LISTENER));
+        assert!(!intake.wait(desk, 1, Waker::noop()).unwrap());
+        assert_eq!(intake.lock().spare.count(), 1, "for the one that was claimed");
+        ToWorker::ring(primary.as_fd()).unwrap();
+        while !intake.lock().owes_answer {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(intake.lock().spare.count(), 1);
+        let (_client, connection) = UnixStream::pair().unwrap();
+        ToWorker::send_connections(primary.as_fd(), &[(connection, LISTENER)]).unwrap();
+        while !intake.has_arrived(desk) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(intake.lock().spare.count(), 0, "it has its own now");
     }
 
     #[tokio::test]

@@ -26,7 +26,8 @@ pub(crate) enum ToPrimary {
     Here,
     /// I have claimed some of what you have offered.
     Claims,
-    /// There is room in the cluster: you wait for that. It says nothing of me.
+    /// There is room where there was none, in the cluster or in me: you may wait for that. It does not say that I
+    /// wait for connections.
     Room,
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Direct {
     calm: Option<Pin<Box<Sleep>>>,
     /// A connection was taken since it went to the tail.
     has_taken: bool,
+    /// The cluster was saturated when it began to wait.
+    saturated: bool,
 }
 
 enum Found {
@@ -45,7 +47,13 @@ pub(crate) enum Passage {
 
 impl Direct {
     pub(crate) fn new() -> Self {
-        Self { pace: Pace::of_worker(), reactor: Found::NotSought, calm: None, has_taken: false }
+        Self {
+            pace: Pace::of_worker(),
+            reactor: Found::NotSought,
+            calm: None,
+            has_taken: false,
+            saturated: false,
+        }
     }
 
     /// Whether connections come fast.
@@ -56,9 +64,13 @@ impl Direct {
     /// A connection was taken.
     pub(crate) fn took(&mut self) {
         self.has_taken = true;
-        if !matches!(self.reactor, Found::Nowhere) {
-            self.pace.took(Instant::now());
+        match &mut self.reactor {
+            Found::Nowhere => return,
+            // It may be long until it asks again, and a wake-up that is spent on it meanwhile is lost for the others.
+            Found::There(reactor) if !self.saturated => reactor.clear(),
+            Found::There(_) | Found::NotSought => {}
         }
+        self.pace.took(Instant::now());
     }
 
     /// Waits while connections come fast. Where the cluster is saturated there are no turns to take: it keeps its place.
@@ -106,7 +118,7 @@ impl Direct {
                 reactor.add(listener.clone())?;
             }
         }
-        self.has_taken = false;
+        (self.has_taken, self.saturated) = (false, saturated);
         Ok(())
     }
 
@@ -122,5 +134,39 @@ impl Direct {
             }
             Found::NotSought | Found::Nowhere => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::task::Poll;
+
+    use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_woken_for_a_connection_who_has_taken_one_and_does_not_ask() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let listeners = [Arc::new(ListeningSocket::from(OwnedFd::from(listener)))];
+        let mut direct = Direct::new();
+        (0..100).for_each(|_| direct.took());
+        let passage = poll_fn(|cx| Poll::Ready(direct.wait(&listeners, false, cx))).await;
+        assert_eq!(passage, Passage::Wait);
+        // It takes one, and is busy with something else than connections.
+        direct.took();
+        let others = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let exclusive = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+        others.add(listeners[0].as_fd(), EpollEvent::new(exclusive, 0)).unwrap();
+        let woken = tokio::task::spawn_blocking(move || {
+            others.wait(&mut [EpollEvent::empty(); 1], EpollTimeout::from(60_000_u16))
+        });
+        // The runtime waits meanwhile, and could be woken.
+        let _client = tokio::task::spawn_blocking(move || TcpStream::connect(addr)).await.unwrap().unwrap();
+        assert_eq!(woken.await.unwrap(), Ok(1), "another worker is woken");
     }
 }

@@ -11,7 +11,7 @@ use crate::conn::connection::Connection;
 use crate::conn::shared::direct::{Direct, Passage};
 use crate::conn::shared::doorbell::{Answer, Awaited, Chair, Door};
 use crate::conn::shared::turns::Turns;
-use crate::conn::socket::{ListeningSocket, Trouble};
+use crate::conn::socket::{ListeningSocket, PERSISTENT, Trouble};
 use crate::ipc::control::Queue as Lending;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -167,7 +167,7 @@ impl Queue {
 
     /// Takes the first connection that there is.
     pub(crate) fn look(&mut self) -> Look {
-        let mut asked = 0;
+        let (mut asked, mut failed) = (0, 0);
         while asked < self.listeners.len() {
             let at = (self.first + asked) % self.listeners.len();
             match self.gate.accept(&self.listeners[at]) {
@@ -178,8 +178,17 @@ impl Queue {
                     return Look::Taken(connection);
                 }
                 Err(Trouble::Empty) => asked += 1,
-                Err(Trouble::Full) => return Look::Full,
-                Err(Trouble::OneConnection) => {}
+                Err(Trouble::Full) => {
+                    // Whoever it was woken for waits for another worker, one that is not full.
+                    if self.gate.has_its_fill()
+                        && let Some(chair) = &self.chair
+                    {
+                        chair.ring_neighbour();
+                    }
+                    return Look::Full;
+                }
+                Err(Trouble::OneConnection(_)) if failed < PERSISTENT => failed += 1,
+                Err(Trouble::OneConnection(err)) => return Look::Exhausted(err),
                 Err(Trouble::Exhausted(err)) => return Look::Exhausted(err),
                 Err(Trouble::Closed) => {
                     let closed = self.listeners.remove(at);
@@ -206,6 +215,7 @@ impl Queue {
         self.step_out();
         self.gate.leave();
         self.chair = None;
+        let mut failed = 0;
         while closes_queue && !self.listeners.is_empty() {
             let last = self.listeners.len() - 1;
             // What waits for a socket that is lent is its next user's.
@@ -215,8 +225,14 @@ impl Queue {
             }
             match self.gate.accept(&self.listeners[last]) {
                 Ok(connection) => return Some(connection),
-                Err(Trouble::OneConnection) => {}
-                Err(Trouble::Empty | Trouble::Full | Trouble::Exhausted(_) | Trouble::Closed) => {
+                Err(Trouble::OneConnection(_)) if failed < PERSISTENT => failed += 1,
+                Err(
+                    Trouble::OneConnection(_)
+                    | Trouble::Empty
+                    | Trouble::Full
+                    | Trouble::Exhausted(_)
+                    | Trouble::Closed,
+                ) => {
                     if let Some(listener) = self.listeners.pop() {
                         listener.shut_down();
                     }
@@ -225,5 +241,30 @@ impl Queue {
         }
         self.listeners.clear();
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::conn::admission::{Admission, Limits};
+    use crate::conn::shared::{Bell, Rota};
+    use crate::id::Slot;
+
+    #[test]
+    fn a_queue_that_fails_again_and_again_is_left_alone_for_a_while() {
+        let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
+        let door = Door::open(Arc::new(Bell::new().unwrap()), page.clone()).unwrap();
+        let rota = Arc::new(Mapped::<Rota>::create(c"test").unwrap().0);
+        let gate = Gate::new(Arc::new(Admission::new(page.clone(), &Limits::default(), None, None)));
+        // Nothing is accepted there, ever: EOPNOTSUPP.
+        let socket = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap()).into();
+        let mut queue =
+            Queue::new(page.clone(), Turns::new(rota, Slot(0)), gate, &door, vec![Arc::new(socket)]);
+        assert!(matches!(queue.look(), Look::Exhausted(_)));
+        assert_eq!(page.connections_open(), 0);
     }
 }

@@ -17,7 +17,7 @@ use crate::conn::admission::limits;
 use crate::conn::exhaustion;
 use crate::conn::shared::bell::Bell;
 use crate::conn::shared::rota::Rota;
-use crate::conn::socket::{ListeningSocket, Trouble};
+use crate::conn::socket::{ListeningSocket, PERSISTENT, Trouble};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::sys::readiness::{self, Steady};
@@ -193,10 +193,12 @@ impl Watch {
     /// Resets those who wait, for as long as there is no room for them.
     async fn refuse(&self) {
         for queue in &*self.queues {
+            let mut failed = 0;
             for nth in 1..=MOST_REFUSED {
                 match queue.refuse().map_err(Trouble::from) {
-                    Ok(()) | Err(Trouble::OneConnection) => {}
-                    Err(Trouble::Exhausted(err)) => {
+                    Ok(()) => {}
+                    Err(Trouble::OneConnection(_)) if failed < PERSISTENT => failed += 1,
+                    Err(Trouble::OneConnection(err) | Trouble::Exhausted(err)) => {
                         exhaustion::warn(&err);
                         break;
                     }

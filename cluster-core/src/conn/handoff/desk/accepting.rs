@@ -1,23 +1,33 @@
 //! Taking connections from the kernel, or refusing them: only what has somewhere to go.
 
-use super::*;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::{Desk, Held, MOUTHFUL};
+use crate::conn::admission::{Book, limits};
+use crate::conn::exhaustion;
+use crate::conn::handoff::dispatch::Accepted;
+use crate::conn::socket::{self, Trouble};
 
 impl Desk {
     /// Accepts while there is room.
     pub(super) fn accept(&mut self, listener: u16) {
         let Some(at) = self.hosts.iter().position(|host| host.listener == listener) else { return };
-        let now = Instant::now();
+        let (now, mut failed) = (Instant::now(), 0);
         for _ in 0..MOUTHFUL {
-            if self.closed {
+            if self.is_closed() {
                 return;
             }
             match self.accept_one(at, listener) {
                 Ok(()) => self.pace.took(now),
                 Err(trouble) => match trouble {
-                    Trouble::OneConnection => {}
+                    // More than that in a row have another cause than their clients.
+                    Trouble::OneConnection(_) if failed + 1 < MOUTHFUL => failed += 1,
                     Trouble::Empty | Trouble::Full => return,
                     Trouble::Closed => return self.lose_host(at),
-                    Trouble::Exhausted(err) => {
+                    Trouble::OneConnection(err) | Trouble::Exhausted(err) => {
                         exhaustion::warn(&err);
                         self.pause = Some(now + exhaustion::PAUSE);
                         return;
@@ -32,7 +42,7 @@ impl Desk {
     fn lose_host(&mut self, at: usize) {
         let host = self.hosts.remove(at);
         let _ = self.set.delete(host.socket.as_fd());
-        if !self.closed {
+        if !self.is_closed() {
             crate::event::warn(
                 "a listening socket was shut down: no more connections are handed out from it",
             );
@@ -81,10 +91,10 @@ impl Desk {
 
     /// Waits for connections only while they have somewhere to go.
     pub(super) fn mind_listeners(&mut self) {
-        let (room, refuses) = (self.has_cluster_room(), self.refuses());
+        let (room, refuses, closed) = (self.has_cluster_room(), self.refuses(), self.is_closed());
         for host in &mut self.hosts {
             let has_room = room && self.dispatch.has_room(host.listener, &self.guests);
-            let wanted = !self.closed && self.pause.is_none() && (has_room || refuses);
+            let wanted = !closed && self.pause.is_none() && (has_room || refuses);
             let changed = match (wanted, host.inside) {
                 (true, false) => {
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(host.listener));

@@ -1,17 +1,32 @@
 //! Hearing what workers claim, and sending it.
 
-use super::*;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::{Desk, Held, RETRY};
+use crate::conn::admission::Book;
+use crate::conn::handoff::dispatch::{Accepted, Placed};
+use crate::conn::handoff::offer::Fate;
+use crate::conn::handoff::passing::{self, Heard, ToPrimary, ToWorker};
+use crate::id::PeerId;
+
+/// Packets that are heard of one worker before the others have a turn. What it says is believed by nobody, and it may
+/// say it without end.
+const EARFUL: usize = 64;
 
 impl Desk {
     /// What a worker says.
     pub(super) fn hear_worker(&mut self, peer: PeerId) {
-        loop {
+        // What is left is told again by the next wait: it is level-triggered.
+        for _ in 0..EARFUL {
             let Some(guest) = self.guests.get_mut(&peer) else { return };
             match ToPrimary::receive(guest.socket.as_fd()) {
                 // It is looked whether there is at the end of this turn.
                 Heard::Said(ToPrimary::Room) => {}
                 Heard::Said(ToPrimary::Here | ToPrimary::Claims) => {
-                    guest.rung = false;
+                    guest.ringing.answered();
                     self.dispatch.is_here(peer);
                 }
                 Heard::Nothing => break,
@@ -27,15 +42,10 @@ impl Desk {
 
     /// Looks which of its offers a worker has claimed.
     pub(super) fn collect(&mut self, peer: PeerId) {
-        if let Some(guest) = self.guests.get_mut(&peer) {
-            guest.to_ring = false;
-        }
         for placed in self.dispatch.made_to(peer) {
             let Some(guest) = self.guests.get_mut(&peer) else { return };
             match guest.page.offers.fate(placed.at, placed.offer) {
-                // It may have looked before that one came. Of others it was told, and whoever they are for looks when it
-                // waits: to tell it again would be answered by the next acceptor, and so on for ever.
-                Fate::Open => guest.to_ring |= placed.offer.number() > guest.told,
+                Fate::Open => guest.ringing.left_open(placed.offer.number()),
                 fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
             }
         }
@@ -94,11 +104,9 @@ impl Desk {
     /// Tells workers of offers, once until they answer.
     pub(super) fn ring(&mut self) {
         let newest = self.dispatch.newest();
-        for guest in self.guests.values_mut().filter(|guest| guest.to_ring && !guest.rung && !guest.deaf) {
+        for guest in self.guests.values_mut().filter(|guest| guest.ringing.is_due() && !guest.deaf) {
             if ToWorker::ring(guest.socket.as_fd()).is_ok() {
-                guest.told = newest;
-                guest.rung = true;
-                guest.to_ring = false;
+                guest.ringing.rang(newest);
             }
         }
     }
@@ -107,7 +115,7 @@ impl Desk {
     /// blocked or stopped, were offered.
     pub(super) fn dismiss(&mut self, now: Instant) {
         let unsent = || self.guests.values().any(|guest| !guest.claimed.is_empty());
-        if !self.closed || !self.dispatch.is_empty() || unsent() {
+        if !self.is_closed() || !self.dispatch.is_empty() || unsent() {
             return;
         }
         for guest in self.guests.values_mut().filter(|guest| !guest.dismissed && !guest.deaf) {

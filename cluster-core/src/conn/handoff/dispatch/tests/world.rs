@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::*;
 use crate::conn::handoff::offer::{Fate, Offers};
 use crate::conn::handoff::passing::ToPrimary;
+use crate::conn::handoff::ringing::Ringing;
 use crate::id::WorkerId;
 
 const LISTENERS: u16 = 2;
@@ -43,8 +44,7 @@ struct Worker {
     /// It has written what no worker should, and may have got what it did not ask for, or not what it did.
     garbled: bool,
     /// The primary's view of it.
-    rung: bool,
-    to_ring: bool,
+    ringing: Ringing,
     claimed: Vec<u32>,
 }
 
@@ -138,8 +138,7 @@ impl World {
             expected: 0,
             open: 0,
             garbled: false,
-            rung: false,
-            to_ring: false,
+            ringing: Ringing::default(),
             claimed: Vec::new(),
         };
         self.workers.insert(peer, worker);
@@ -219,21 +218,20 @@ impl World {
         while let Some(Placed { peer, at, offer }) = self.dispatch.place(self.now, &self.workers) {
             let worker = self.worker(peer);
             worker.page.put(at, offer);
-            worker.to_ring = true;
+            worker.ringing.offered();
         }
     }
 
     /// The primary hears a worker: as `Desk::hear_worker`.
     fn hear(&mut self, peer: PeerId) {
         while self.worker(peer).to_primary.pop_front().is_some() {
-            self.worker(peer).rung = false;
+            self.worker(peer).ringing.answered();
             self.dispatch.is_here(peer);
         }
-        self.worker(peer).to_ring = false;
         for placed in self.dispatch.made_to(peer) {
             let worker = self.worker(peer);
             match worker.page.fate(placed.at, placed.offer) {
-                Fate::Open => worker.to_ring = true,
+                Fate::Open => worker.ringing.left_open(placed.offer.number()),
                 fate @ (Fate::Claimed | Fate::Garbled) => self.settle(placed, fate),
             }
         }
@@ -299,8 +297,10 @@ impl World {
     /// What the primary does after each event: as `Desk::run`.
     fn act(&mut self) {
         let overdue = self.dispatch.overdue(self.now, &self.workers);
+        overdue.iter().for_each(|placed| self.worker(placed.peer).ringing.taken_back());
         self.revoke(overdue);
         self.offer();
+        let newest = self.dispatch.newest();
         for (peer, worker) in &mut self.workers {
             if !worker.claimed.is_empty() && worker.to_worker.len() < FULL {
                 for connection in &worker.claimed {
@@ -309,9 +309,9 @@ impl World {
                 }
                 worker.to_worker.push_back(Packet::Connections(std::mem::take(&mut worker.claimed)));
             }
-            if worker.to_ring && !worker.rung && worker.to_worker.len() < FULL {
+            if worker.ringing.is_due() && worker.to_worker.len() < FULL {
                 worker.to_worker.push_back(Packet::Ring);
-                (worker.rung, worker.to_ring) = (true, false);
+                worker.ringing.rang(newest);
             }
         }
     }
