@@ -275,15 +275,18 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
         Some(&VERSION) | None => {}
         Some(&version) => return Err(FrameError::Version(version)),
     }
-    let Some(bytes) = bytes.get(..len) else { return Ok(None) };
-    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes are 8 bytes"));
+    // Of a known length: no look at it is checked for its bounds.
+    let Some((start, rest)) = bytes.get(..len).and_then(|bytes| bytes.split_first_chunk::<HEAD>()) else {
+        return Ok(None);
+    };
+    let number = |at: usize| u64::from_le_bytes(start[at..at + 8].try_into().expect("8 bytes are 8 bytes"));
     let address = |at: usize| Address::decode(number(at)).ok_or_else(|| FrameError::Address(number(at)));
-    let [kind, flags, name_len] = [bytes[5], bytes[6], bytes[7]];
+    let [kind, flags, name_len] = [start[5], start[6], start[7]];
     let kind = *Kind::ALL.get(usize::from(kind)).ok_or(FrameError::Kind(kind))?;
     if flags & !PARCEL != 0 {
         return Err(FrameError::Flags(flags));
     }
-    let (name, body) = bytes[HEAD..].split_at_checked(usize::from(name_len)).ok_or(FrameError::Name)?;
+    let (name, body) = rest.split_at_checked(usize::from(name_len)).ok_or(FrameError::Name)?;
     let parcel = flags & PARCEL != 0;
     if parcel && body.len() != 8 {
         return Err(FrameError::Parcel);
@@ -296,7 +299,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
         fingerprint: number(32),
         parcel,
     };
-    Ok(Some(Frame { head, name, body, bytes }))
+    Ok(Some(Frame { head, name, body, bytes: &bytes[..len] }))
 }
 
 /// Collects what a stream brings until whole frames are there.

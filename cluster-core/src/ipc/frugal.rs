@@ -10,6 +10,8 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use crate::sys::text;
+
 /// Containers in each other, `Some` and newtypes among them. The stack of a thread with 2 MiB bears them.
 pub(crate) const MAX_DEPTH: u32 = 256;
 /// Elements of all sequences and maps of one message.
@@ -90,13 +92,17 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Frugal<'_, D> {
         deserialize_f64 to deserialize_f64;
         deserialize_char to deserialize_char;
         deserialize_str to deserialize_str;
-        // Borrowed, so that the room is made for what is there.
-        deserialize_string to deserialize_str;
         deserialize_bytes to deserialize_bytes;
         deserialize_byte_buf to deserialize_bytes;
         deserialize_unit to deserialize_unit;
         deserialize_identifier to deserialize_identifier;
         deserialize_ignored_any to deserialize_ignored_any;
+    }
+
+    /// As bytes, so that the room is made for what is there, and a long text is looked through once.
+    #[inline]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_bytes(Words(visitor))
     }
 
     containers! {
@@ -114,6 +120,25 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Frugal<'_, D> {
     #[inline]
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
+    }
+}
+
+/// Takes a text as the bytes that it is made of.
+struct Words<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Words<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    #[inline]
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<V::Value, E> {
+        if bytes.len() > text::PIECE {
+            return self.0.visit_string(text::copy(bytes).map_err(E::custom)?);
+        }
+        self.0.visit_borrowed_str(std::str::from_utf8(bytes).map_err(E::custom)?)
     }
 }
 

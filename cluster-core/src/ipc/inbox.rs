@@ -14,9 +14,10 @@ use crate::ipc::frame::{Address, Frame};
 use crate::ipc::letter::{Arriving, Letter, PANICKED};
 use crate::ipc::listeners::{Course, HandedOver, Listeners, Waiting, undelivered};
 use crate::ipc::notice::{Refusal, Weight};
+use crate::ipc::row::Row;
 use crate::ipc::shape::Key;
 use crate::ipc::stream::Queue;
-use crate::ipc::ticket::{Ledger, Ticket};
+use crate::ipc::ticket::{Account, Ledger, Ticket};
 
 /// Why what came has no body.
 const UNOPENED: &str = "its parcel could not be opened";
@@ -66,13 +67,12 @@ pub(crate) struct Asked<'a> {
 
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    ledger: Ledger,
     /// What a drain waits for: handlers at work are.
     tasks: TaskTracker,
 }
 
-#[derive(Default)]
 struct State {
+    ledger: Ledger,
     listeners: Listeners,
     answerers: BTreeMap<u64, Vec<Asks>>,
     /// A stream has what is kept, and no more: it would never end.
@@ -89,15 +89,16 @@ enum Runtime {
     There(Handle),
 }
 
-impl Default for Runtime {
-    fn default() -> Self {
-        Runtime::NotYet(Vec::new())
-    }
-}
-
 impl Inbox {
     pub(crate) fn new(endpoint: Weak<Inner>, tasks: TaskTracker) -> Self {
-        Self { state: Mutex::default(), ledger: Ledger::new(endpoint), tasks }
+        let state = State {
+            ledger: Ledger::new(endpoint),
+            listeners: Listeners::default(),
+            answerers: BTreeMap::new(),
+            streams_closed: false,
+            runtime: Runtime::NotYet(Vec::new()),
+        };
+        Self { state: Mutex::new(state), tasks }
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -217,17 +218,19 @@ impl Inbox {
 
     /// A process is gone: nobody owes it anything.
     pub(crate) fn forget(&self, process: Address) {
-        self.ledger.forget(process);
+        self.lock().ledger.forget(process);
     }
 
     // ----- what comes
 
-    /// A message; without a body its parcel could not be opened.
-    pub(crate) fn message(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: Option<&[u8]>) {
-        let ticket = self.ledger.ticket(frame.head.from, frame.head.to, Weight::of_frame(frame));
+    /// A message; without a body its parcel could not be opened. `row` is of the messages right before it.
+    pub(crate) fn message(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: Option<&[u8]>, row: &mut Row) {
         let outcome = match body {
-            None => Err(UNOPENED.to_owned()),
-            Some(body) => self.place(frame, body, ticket),
+            None => {
+                self.took(frame);
+                Err(UNOPENED.to_owned())
+            }
+            Some(body) => self.place(frame, body, row),
         };
         if let Err(reason) = outcome {
             let name = String::from_utf8_lossy(frame.name);
@@ -235,8 +238,25 @@ impl Inbox {
         }
     }
 
-    fn place(&self, frame: &Frame<'_>, body: &[u8], ticket: Ticket) -> Result<(), String> {
-        let mut arriving = Arriving::new(frame.head.from, body, ticket);
+    fn place(&self, frame: &Frame<'_>, body: &[u8], row: &mut Row) -> Result<(), String> {
+        let weight = Weight::of_frame(frame);
+        let arriving =
+            |account: &Arc<Account>| Arriving::new(frame.head.from, body, account.clone().ticket(weight));
+        let (account, mut arriving) = match row.like(frame) {
+            Some(alike) => {
+                let mut arriving = arriving(&alike.account);
+                if self.deliver(&mut arriving, &alike.receivers)? {
+                    return Ok(());
+                }
+                (alike.account.clone(), arriving)
+            }
+            None => {
+                let account = self.lock().account(frame);
+                let arriving = arriving(&account);
+                (account, arriving)
+            }
+        };
+        row.end();
         // Again where those it was for have closed meanwhile.
         loop {
             // By itself: the lock is not held for the match.
@@ -245,6 +265,7 @@ impl Inbox {
                 Course::Waits => return Ok(()),
                 Course::Deliver(receivers) => {
                     if self.deliver(&mut arriving, &receivers)? {
+                        row.begin(frame, account, receivers);
                         return Ok(());
                     }
                 }
@@ -280,12 +301,13 @@ impl Inbox {
     /// A question; without a body its parcel could not be opened.
     pub(crate) fn question(&self, endpoint: &Endpoint, frame: &Frame<'_>, body: Option<&[u8]>) {
         let (asker, correlation) = (frame.head.from, frame.head.correlation);
-        let ticket = self.ledger.ticket(asker, frame.head.to, Weight::of_frame(frame));
-        let answerer = {
-            let state = self.lock();
+        let (ticket, answerer) = {
+            let mut state = self.lock();
+            let ticket = state.account(frame).ticket(Weight::of_frame(frame));
             let known = state.answerers.get(&frame.head.fingerprint);
             let mut known = known.into_iter().flatten();
-            known.find(|(key, _)| key.name.as_bytes() == frame.name).map(|(_, answerer)| answerer.clone())
+            let answerer = known.find(|(key, _)| key.name.as_bytes() == frame.name);
+            (ticket, answerer.map(|(_, answerer)| answerer.clone()))
         };
         let Some(answerer) = answerer else {
             return endpoint.refuse(asker, correlation, Refusal::NoHandler);
@@ -306,7 +328,15 @@ impl Inbox {
 
     /// What needs no queue has been taken.
     pub(crate) fn took(&self, frame: &Frame<'_>) {
-        drop(self.ledger.ticket(frame.head.from, frame.head.to, Weight::of_frame(frame)));
+        let account = self.lock().account(frame);
+        // Without the lock: its sender may be told.
+        drop(account.ticket(Weight::of_frame(frame)));
+    }
+}
+
+impl State {
+    fn account(&mut self, frame: &Frame<'_>) -> Arc<Account> {
+        self.ledger.account(frame.head.from, frame.head.to)
     }
 }
 

@@ -66,7 +66,7 @@ fn hear<T: Message>(endpoint: &Endpoint, from: u64, message: &T) {
     let from = PeerId::Worker(WorkerId(from)).into();
     let prepared = prepare(Kind::Message, from, endpoint.me().into(), message, &[]).unwrap();
     let frame = frame::read(&prepared.frame).unwrap().unwrap();
-    endpoint.inbox().message(endpoint, &frame, Some(frame.body));
+    endpoint.inbox().message(endpoint, &frame, Some(frame.body), &mut Row::default());
 }
 
 /// What is in a stream now.

@@ -2,9 +2,10 @@
 //!
 //! From the inside out: `message` (what can be said), `shape`, `guard`, `frugal`, `codec` (how it becomes bytes
 //! and back), `frame` (how it travels), `prepare`, `sending`, `request` (from a value to a frame and back),
-//! `outbox`, `inbox`, `letter`, `queue`, `stream`, `ticket`, `endpoint` (a process's side), `router`, `exchange` (the primary's side),
-//! `picture`, `counters` (how the director learns how things stand).
+//! `outbox`, `inbox`, `row`, `letter`, `queue`, `batches`, `stream`, `ticket`, `endpoint` (a process's side), `router`,
+//! `exchange` (the primary's side), `picture`, `counters` (how the director learns how things stand).
 pub(crate) mod backlog;
+pub(crate) mod batches;
 pub(crate) mod codec;
 pub(crate) mod control;
 pub(crate) mod counters;
@@ -31,6 +32,7 @@ pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod roster;
 pub(crate) mod router;
+pub(crate) mod row;
 pub(crate) mod sending;
 pub(crate) mod shape;
 pub(crate) mod stream;

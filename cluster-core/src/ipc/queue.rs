@@ -3,10 +3,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio::task::coop::consume_budget;
 
+use crate::ipc::batches::{Batches, Filling, batches};
 use crate::ipc::codec;
 use crate::ipc::endpoint::Endpoint;
 use crate::ipc::frame::Address;
@@ -22,8 +21,6 @@ struct Item<T> {
     from: Address,
     message: T,
     _ticket: Ticket,
-    /// A drain waits for it.
-    _at_work: TaskTrackerToken,
 }
 
 /// What stands in a queue.
@@ -39,11 +36,9 @@ enum Entry<T> {
 /// So many marks wait for a handler at the most: one that never returns comes to none of them.
 const MOST_MARKS: usize = 1024;
 
-/// The end that is filled. Not bounded by itself: the senders' windows are.
+/// The end that is filled.
 struct Queue<T> {
-    items: mpsc::UnboundedSender<Entry<T>>,
-    /// What a drain waits for.
-    tasks: TaskTracker,
+    entries: Filling<Entry<T>>,
     /// As many others have it as marks are in the queue.
     marks: Arc<()>,
 }
@@ -52,8 +47,7 @@ impl<T: Message> Receiver for Queue<T> {
     fn deliver(&self, arriving: &mut Arriving<'_>) -> Result<Delivered, String> {
         let message = codec::decode_message(arriving.body()).map_err(|err| err.to_string())?;
         let (from, ticket) = (arriving.from, arriving.take_ticket());
-        let item = Item { from, message, _ticket: ticket, _at_work: self.tasks.token() };
-        match self.items.send(Entry::Message(item)) {
+        match self.entries.push(Entry::Message(Item { from, message, _ticket: ticket })) {
             Ok(()) => Ok(Delivered::Handled),
             Err(_) => Ok(Delivered::Closed),
         }
@@ -67,7 +61,7 @@ impl<T: Message> Receiver for Queue<T> {
     fn mark(&self, mark: Mark) {
         // A handler that has not come to so many will not: nobody waits for the next.
         if Arc::strong_count(&self.marks) <= MOST_MARKS {
-            let _ = self.items.send(Entry::Mark { mark, _one: self.marks.clone() });
+            let _ = self.entries.push(Entry::Mark { mark, _one: self.marks.clone() });
         }
     }
 
@@ -76,7 +70,7 @@ impl<T: Message> Receiver for Queue<T> {
     }
 
     fn is_closed(&self) -> bool {
-        self.items.is_closed()
+        self.entries.is_closed()
     }
 }
 
@@ -92,9 +86,8 @@ where
     H: Handler<F, A>,
 {
     let key = shape::key_of::<H::Message>()?;
-    let (items, queue) = mpsc::unbounded_channel();
-    let tasks = endpoint.inbox().tasks().clone();
-    endpoint.inbox().listen(endpoint, key, Arc::new(Queue { items, tasks, marks: Arc::default() }));
+    let (entries, queue) = batches(endpoint.inbox().tasks().clone());
+    endpoint.inbox().listen(endpoint, key, Arc::new(Queue { entries, marks: Arc::default() }));
     endpoint.inbox().run(work_through(queue, handler, sender, &key.name).boxed());
     Ok(())
 }
@@ -106,26 +99,30 @@ pub(crate) fn supports<F, A, H: Handler<F, A>>(_: &H) -> Result<(), Unsupported>
 
 /// In order, one at a time. A panic ends the call and not the handler.
 async fn work_through<F, A, H: Handler<F, A>>(
-    mut queue: mpsc::UnboundedReceiver<Entry<H::Message>>,
+    mut queue: Batches<Entry<H::Message>>,
     handler: H,
     sender: impl Fn(Address) -> F,
     type_name: &'static str,
 ) {
-    while let Some(entry) = queue.recv().await {
-        let Item { from, message, _ticket, _at_work } = match entry {
-            Entry::Message(item) => item,
-            Entry::Mark { mark, _one } => {
-                drop(mark);
-                continue;
-            }
-        };
-        let called = catch_unwind(AssertUnwindSafe(|| handler.call(|| sender(from), message)));
-        let outcome = match called {
-            Ok(Called::Done(outcome)) => Ok(outcome),
-            Ok(Called::Later(outcome)) => AssertUnwindSafe(outcome).catch_unwind().await,
-            Err(panic) => Err(panic),
-        };
-        log(outcome, || format!("the handler of {type_name} messages"));
+    while let Some(batch) = queue.next().await {
+        while let Some(entry) = batch.pop_front() {
+            // As with all of Tokio's: a queue that is never empty lets other tasks have a turn.
+            consume_budget().await;
+            let Item { from, message, _ticket } = match entry {
+                Entry::Message(item) => item,
+                Entry::Mark { mark, _one } => {
+                    drop(mark);
+                    continue;
+                }
+            };
+            let called = catch_unwind(AssertUnwindSafe(|| handler.call(|| sender(from), message)));
+            let outcome = match called {
+                Ok(Called::Done(outcome)) => Ok(outcome),
+                Ok(Called::Later(outcome)) => AssertUnwindSafe(outcome).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            log(outcome, || format!("the handler of {type_name} messages"));
+        }
     }
 }
 
@@ -143,17 +140,20 @@ pub(crate) fn log(outcome: std::thread::Result<Result<(), String>>, who: impl Fn
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
 
     #[test]
     fn a_handler_that_never_returns_keeps_a_bounded_number_of_marks() {
-        let (items, mut entries) = mpsc::unbounded_channel();
-        let queue = Queue::<u8> { items, tasks: TaskTracker::new(), marks: Arc::default() };
+        let (filling, mut entries) = batches(TaskTracker::new());
+        let queue = Queue::<u8> { entries: filling, marks: Arc::default() };
         let (mark, mut marks) = mpsc::channel(1);
         (0..3 * MOST_MARKS).for_each(|_| queue.mark(mark.clone()));
         assert_eq!(entries.len(), MOST_MARKS);
         // One that it has come to makes room for another.
-        drop(entries.try_recv().unwrap());
+        drop(entries.try_next().unwrap());
         (0..2).for_each(|_| queue.mark(mark.clone()));
         assert_eq!(entries.len(), MOST_MARKS);
         drop((mark, queue, entries));

@@ -44,8 +44,8 @@ impl Parcel {
             return Err(Errno::EINVAL);
         }
         let len = usize::try_from(len).ok().and_then(NonZeroUsize::new).ok_or(Errno::EINVAL)?;
-        // Not populated: the kernel maps 16 pages with each that is read, which costs less (measured).
-        let flags = MapFlags::MAP_SHARED;
+        // All pages at once: it is read to its end, and 16 pages with each fault cost more (measured).
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
         let at = unsafe { mmap(None, len, ProtFlags::PROT_READ, flags, fd, 0)? };
         Ok(Self { at, len })

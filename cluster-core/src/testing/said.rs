@@ -5,6 +5,7 @@ use crate::ipc::codec;
 use crate::ipc::frame::{self, Address, Frame, Kind};
 use crate::ipc::message::Message;
 use crate::ipc::prepare::prepare;
+use crate::ipc::row::Row;
 use crate::ipc::shape;
 use crate::peer::To;
 use crate::sys::parcel::Parcel;
@@ -73,7 +74,9 @@ pub async fn deliver<T: Message>(worker: &Worker, message: &T) {
     let prepared = prepare(Kind::Message, Address::Director, endpoint.me().into(), message, &[])
         .unwrap_or_else(|err| panic!("deliver: {err}"));
     let frame = whole(&prepared.frame);
-    body(&frame, prepared.parcel.as_deref(), |bytes| endpoint.inbox().message(endpoint, &frame, Some(bytes)));
+    body(&frame, prepared.parcel.as_deref(), |bytes| {
+        endpoint.inbox().message(endpoint, &frame, Some(bytes), &mut Row::default());
+    });
     endpoint.inbox().handled().await;
 }
 

@@ -12,6 +12,7 @@ use crate::ipc::endpoint::Endpoint;
 use crate::ipc::frame::{self, Collector, Frame, Kind};
 use crate::ipc::notice::{Credit, Notice, Receipt, Refusal};
 use crate::ipc::outbox::Reply;
+use crate::ipc::row::Row;
 use crate::sys::parcel::Parcel;
 use crate::sys::stream::{Reader, Received};
 
@@ -54,10 +55,13 @@ impl Endpoint {
     }
 
     /// One frame of the exchange's.
-    fn hear(&self, frame: &Frame<'_>, body: &Body<'_>) -> Result<(), String> {
+    fn hear(&self, frame: &Frame<'_>, body: &Body<'_>, row: &mut Row) -> Result<(), String> {
         let (inner, head, body) = (&self.inner, frame.head, body.bytes());
+        if head.kind != Kind::Message {
+            row.end();
+        }
         match head.kind {
-            Kind::Message => inner.inbox.message(self, frame, body),
+            Kind::Message => inner.inbox.message(self, frame, body, row),
             Kind::Ask => inner.inbox.question(self, frame, body),
             Kind::Answer => {
                 // NOT in one expression: the outbox must be free while the user's own Deserialize runs.
@@ -151,7 +155,7 @@ impl Hearing {
     /// All whole frames that are there.
     fn treat(&mut self, endpoint: &Endpoint) -> Result<(), String> {
         let Self { collector, parcels, reader: _ } = self;
-        let mut taken = 0;
+        let (mut taken, mut row) = (0, Row::default());
         while let Some(frame) = frame::read(&collector.bytes()[taken..]).map_err(|err| err.to_string())? {
             taken += frame.bytes.len();
             let body = if frame.head.parcel {
@@ -163,7 +167,7 @@ impl Hearing {
             } else {
                 Body::Inline(frame.body)
             };
-            endpoint.hear(&frame, &body)?;
+            endpoint.hear(&frame, &body, &mut row)?;
         }
         collector.take(taken);
         if parcels.len() > usize::from(!collector.bytes().is_empty()) {
