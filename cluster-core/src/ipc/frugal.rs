@@ -10,7 +10,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use crate::sys::text;
+use crate::ipc::text;
 
 /// Containers in each other, `Some` and newtypes among them. The stack of a thread with 2 MiB bears them.
 pub(crate) const MAX_DEPTH: u32 = 256;

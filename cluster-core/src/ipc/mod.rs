@@ -1,6 +1,6 @@
 //! Message path: what processes say to each other.
 //!
-//! From the inside out: `message` (what can be said), `shape`, `guard`, `frugal`, `codec` (how it becomes bytes
+//! From the inside out: `message` (what can be said), `shape`, `guard`, `text`, `frugal`, `codec` (how it becomes bytes
 //! and back), `frame` (how it travels), `prepare`, `sending`, `request` (from a value to a frame and back),
 //! `outbox`, `inbox`, `row`, `letter`, `queue`, `batches`, `stream`, `ticket`, `endpoint` (a process's side), `router`,
 //! `exchange` (the primary's side), `picture`, `counters` (how the director learns how things stand).
@@ -37,6 +37,7 @@ pub(crate) mod sending;
 pub(crate) mod shape;
 pub(crate) mod stream;
 pub(crate) mod tally;
+pub(crate) mod text;
 pub(crate) mod ticket;
 pub(crate) mod waiters;
 pub(crate) mod window;

@@ -22,5 +22,4 @@ pub(crate) mod readiness;
 pub(crate) mod signals;
 pub(crate) mod start;
 pub(crate) mod stream;
-pub(crate) mod text;
 pub(crate) mod voice;

@@ -16,20 +16,11 @@ pub(crate) fn copy(bytes: &[u8]) -> Result<String, Utf8Error> {
             Some(piece) => (piece, piece.len() == rest.len()),
             None => (rest, true),
         };
-        let known = match ascii(piece) {
-            Some(known) => known,
-            None => whole(piece, last)?,
-        };
+        let known = whole(piece, last)?;
         text.push_str(known);
         rest = &rest[known.len()..];
     }
     Ok(text)
-}
-
-/// Bytes that are ASCII, which is found out several times as fast as whether they are UTF-8.
-fn ascii(bytes: &[u8]) -> Option<&str> {
-    // SAFETY: what is ASCII is UTF-8.
-    bytes.is_ascii().then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 /// The whole characters of a piece, which may end in the midst of one where it is not the last.
