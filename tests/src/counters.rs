@@ -1,6 +1,7 @@
 //! What a cluster counts, as its primary's side sees it: programs with the knobs `director` and `status-at=`, whose
 //! primary's side tells it by [`tell`].
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -103,6 +104,16 @@ impl Counted {
             }
         }
         all
+    }
+
+    /// Where the listener of this scheduling is; the first of them.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn address_by(&self, scheduling: &str) -> SocketAddr {
+        let mut listeners = self.counters().1.into_iter();
+        let found = listeners.find(|listener| listener.scheduling == scheduling).expect("there is one");
+        found.address.parse().expect("it is one of TCP")
     }
 
     /// What all workers have counted, together.
