@@ -1,11 +1,15 @@
-//! What a cluster counts, as its primary's side sees it: `subject` with the knobs `director` and `status-at=`.
+//! What a cluster counts, as its primary's side sees it: programs with the knobs `director` and `status-at=`, whose
+//! primary's side tells it by [`tell`].
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cluster_core::testing::Process;
+use cluster_core::{ClusterHandle, ConnectionCounts, ListenerStatus};
+use tokio::io::AsyncWriteExt;
 
 use crate::{eventually, subject};
 
@@ -67,7 +71,7 @@ impl Counted {
         Self::launch(subject(program, method, knobs))
     }
 
-    /// Starts a command for `subject`.
+    /// Starts a command for a program that takes the knobs.
     pub fn launch(mut command: Command) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -102,10 +106,47 @@ impl Counted {
         all
     }
 
+    /// Where the listener of this scheduling is; the first of them.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn address_by(&self, scheduling: &str) -> SocketAddr {
+        let mut listeners = self.counters().1.into_iter();
+        let found = listeners.find(|listener| listener.scheduling == scheduling).expect("there is one");
+        found.address.parse().expect("it is one of TCP")
+    }
+
     /// What all workers have counted, together.
     pub fn sum(&self, of: impl Fn(&Counts) -> u64) -> u64 {
         self.counters().0.iter().map(of).sum()
     }
+}
+
+/// On the primary's side: says all counters to whoever connects there, a line for each worker and each listener.
+///
+/// # Panics
+/// The path cannot be bound.
+pub async fn tell(cluster: ClusterHandle, path: String) {
+    // A predecessor's.
+    let _ = std::fs::remove_file(&path);
+    let listener = tokio::net::UnixListener::bind(path).expect("a free path");
+    while let Ok((mut client, _)) = listener.accept().await {
+        let _ = client.write_all(lines(&cluster).as_bytes()).await;
+    }
+}
+
+fn lines(cluster: &ClusterHandle) -> String {
+    let status = cluster.status();
+    let workers = status.workers.iter().map(|worker| {
+        let ConnectionCounts { open, total, offered, claimed, revoked, rings, .. } = worker.connections;
+        format!("worker {} {open} {total} {offered} {claimed} {revoked} {rings}\n", worker.id)
+    });
+    let listeners = status.listeners.iter().map(|listener| {
+        let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+        let ListenerStatus { address, scheduling, queued, backlog, refused, .. } = listener;
+        format!("listener {address} {scheduling:?} {} {} {refused}\n", number(*queued), number(*backlog))
+    });
+    workers.chain(listeners).collect()
 }
 
 fn counts(numbers: &[&str]) -> Counts {

@@ -119,12 +119,7 @@ pub fn listen(mut stream: impl Read) -> io::Result<String> {
 pub fn begin(app: &Process, line: &str) -> TcpStream {
     let stream = say(app.addr(), line).unwrap();
     // Every worker has answered something since, so whoever took the connection has it in hand.
-    let wanted = app.workers().len();
-    let mut seen = HashSet::new();
-    eventually("all workers answer", || {
-        seen.insert(who(app.addr()).unwrap().id);
-        seen.len() == wanted
-    });
+    all_answer(&app.workers(), || who(app.addr()).unwrap());
     stream
 }
 
@@ -142,6 +137,19 @@ pub struct Who {
 /// Asks some worker who it is.
 pub fn who(addr: SocketAddr) -> io::Result<Who> {
     parse_who(&ask(addr, "who")?)
+}
+
+/// Asks until each of these workers has answered, and nobody else may. How many connections that takes is nobody's
+/// promise: on a machine that is busy a worker that has a processor may take many before another has its turn.
+pub fn all_answer(workers: &[WorkerProcess], mut who: impl FnMut() -> Who) {
+    let wanted: HashSet<u64> = workers.iter().map(|worker| worker.id).collect();
+    let mut seen = HashSet::new();
+    eventually("all workers answer", || {
+        let who = who();
+        assert!(wanted.contains(&who.id), "{who:?} is none of {wanted:?}");
+        seen.insert(who.id);
+        seen.len() == wanted.len()
+    });
 }
 
 /// Asks some worker at a unix socket who it is.

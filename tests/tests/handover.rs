@@ -23,6 +23,7 @@ fn that_can_wait(wanted: u64) -> u64 {
         let left_out = wanted - possible;
         println!("skipped: {left_out} of {wanted} connections: somaxconn is {limit}, ulimit -Hn is {most}");
     }
+    println!("{possible} connections wait");
     possible
 }
 

@@ -1,7 +1,7 @@
 //! How many connections there are at a time: never more than were allowed, and whoever is too many waits, or is
 //! refused at once.
 use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -90,12 +90,7 @@ fn a_connection_that_ends_makes_room_at_each_listener_of_its_worker() {
     for method in METHODS {
         let knobs = ["workers=1", "max=1", "second-by=round-robin"];
         let cluster = Counted::start(SUBJECT, method, &knobs);
-        let (_, listeners) = cluster.counters();
-        let by = |scheduling: &str| -> SocketAddr {
-            let mut found = listeners.iter().filter(|listener| listener.scheduling == scheduling);
-            found.next().unwrap().address.parse().unwrap()
-        };
-        let (shared, handed) = (by("Shared"), by("RoundRobin"));
+        let (shared, handed) = (cluster.address_by("Shared"), cluster.address_by("RoundRobin"));
         // Each has the only place while the other is asked, and then the other is served.
         for (first, second) in [(shared, handed), (handed, shared)].repeat(5) {
             let open = say(first, "until-end").unwrap();

@@ -1,5 +1,4 @@
 //! Where a cluster listens: unix sockets, both families of IP, queues, and nobody else in the same place.
-use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -12,8 +11,8 @@ use nix::sys::signal::Signal;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use cluster_tests::{
-    Folder, METHODS, Process, ask, ask_at, eventually, fails, listen, say_at, signal, subject, subject_at,
-    who, who_at,
+    Folder, METHODS, Process, all_answer, ask, ask_at, eventually, fails, listen, say_at, signal, subject,
+    subject_at, who, who_at,
 };
 
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
@@ -49,8 +48,7 @@ fn workers_share_a_unix_socket_which_is_gone_after_the_stop() {
         let folder = Folder::new(method);
         let path = folder.path("app.sock");
         let app = start_at(&path, method, &["workers=3", "mode=640"]);
-        let seen: HashSet<u16> = (0..300).map(|_| who_at(&path).unwrap().slot).collect();
-        assert_eq!(seen, HashSet::from([0, 1, 2]), "{method}");
+        all_answer(&app.workers(), || who_at(&path).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640, "{method}");
         assert!(app.stop().unwrap().success(), "{method}");
         assert!(!path.exists(), "{method}");
@@ -66,8 +64,7 @@ fn a_unix_socket_outlives_workers_and_fork_server() {
         replace_a_worker(&app);
         replace_the_fork_server(&app);
         replace_a_worker(&app);
-        let ids: HashSet<u64> = (0..200).map(|_| who_at(&path).unwrap().id).collect();
-        assert_eq!(ids, app.workers().iter().map(|worker| worker.id).collect(), "{method}");
+        all_answer(&app.workers(), || who_at(&path).unwrap());
         assert!(app.stop().unwrap().success(), "{method}");
         assert!(!path.exists(), "{method}");
     }
@@ -80,11 +77,7 @@ fn invariant_4_a_unix_socket_is_free_for_a_successor_at_once() {
         let path = folder.path("app.sock");
         let mut app = start_at(&path, method, &["workers=2", "drain=20000"]);
         let slow = say_at(&path, "slow 4000").unwrap();
-        let mut seen = HashSet::new();
-        eventually("all workers answer", || {
-            seen.insert(who_at(&path).unwrap().id);
-            seen.len() == 2
-        });
+        all_answer(&app.workers(), || who_at(&path).unwrap());
         app.signal(Signal::SIGKILL as i32).unwrap();
         app.wait_for_primary().unwrap();
         eventually("the queue is closed", || UnixStream::connect(&path).is_err());
@@ -180,8 +173,7 @@ fn a_unix_socket_that_bind_uds_made_is_the_same_for_all_and_any_other_is_refused
         let app = start_at(&path, method, &["workers=2", "fast", "bind-uds"]);
         replace_the_fork_server(&app);
         replace_a_worker(&app);
-        let slots: HashSet<u16> = (0..200).map(|_| who_at(&path).unwrap().slot).collect();
-        assert_eq!(slots.len(), 2, "{method}");
+        all_answer(&app.workers(), || who_at(&path).unwrap());
         assert!(app.stop().unwrap().success(), "{method}");
         assert!(!path.exists(), "{method}");
         let knob = format!("listen-std-uds={}", path.display());
@@ -298,8 +290,7 @@ fn port_0_is_one_real_port_also_after_restarts() {
         replace_a_worker(&app);
         replace_the_fork_server(&app);
         replace_a_worker(&app);
-        let ids: HashSet<u64> = (0..200).map(|_| who(app.addr()).unwrap().id).collect();
-        assert_eq!(ids, app.workers().iter().map(|worker| worker.id).collect(), "{method}");
+        all_answer(&app.workers(), || who(app.addr()).unwrap());
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use std::{env, fs, io, thread};
 
 use cluster_core::{
-    Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, ConnectionCounts, Error, Inherited,
-    ListenerStatus, Overload, Ready, Restart, Scheduling, Uds, Worker,
+    Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, Error, Inherited, Overload, Ready, Restart,
+    Scheduling, Uds, Worker,
 };
 use rand::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -296,33 +296,10 @@ async fn direct(cluster: ClusterHandle, knobs: Knobs) {
         thread::sleep(Duration::from_secs(600));
     }
     if let Some(path) = knobs.value("status-at") {
-        // A predecessor's.
-        let _ = fs::remove_file(path);
-        let listener = tokio::net::UnixListener::bind(path).expect("a free path");
-        let cluster = cluster.clone();
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let _ = client.write_all(counters(&cluster).as_bytes()).await;
-            }
-        });
+        tokio::spawn(cluster_tests::counters::tell(cluster.clone(), path.to_owned()));
     }
     cluster.stopping().await;
     eprintln!("director: told to stop");
-}
-
-/// All counters, a line for each worker and each listener.
-fn counters(cluster: &ClusterHandle) -> String {
-    let status = cluster.status();
-    let workers = status.workers.iter().map(|worker| {
-        let ConnectionCounts { open, total, offered, claimed, revoked, rings, .. } = worker.connections;
-        format!("worker {} {open} {total} {offered} {claimed} {revoked} {rings}\n", worker.id)
-    });
-    let listeners = status.listeners.iter().map(|listener| {
-        let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
-        let ListenerStatus { address, scheduling, queued, backlog, refused, .. } = listener;
-        format!("listener {address} {scheduling:?} {} {} {refused}\n", number(*queued), number(*backlog))
-    });
-    workers.chain(listeners).collect()
 }
 
 async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
@@ -439,6 +416,7 @@ async fn answer(
             other => format!("{other:?}"),
         },
         "burn-descriptors" => burn_descriptors(worker),
+        "send-descriptors" => send_descriptors(connection).await,
         "env" => env::var(rest).unwrap_or_else(|err| err.to_string()),
         "garbage" => garbage(),
         "child" => child(knobs),
@@ -480,6 +458,34 @@ fn burn_descriptors(worker: &Worker) -> String {
         drop(burnt);
     });
     count.to_string()
+}
+
+/// Sends descriptors until the kernel lets this user have no more on their way, which are taken when the client ends.
+async fn send_descriptors(connection: &mut BufReader<Connection>) -> String {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use std::os::fd::AsRawFd;
+    // What is on its way is for as long as these are open.
+    let mut pairs = Vec::new();
+    let refused = 'all: loop {
+        let pair = std::os::unix::net::UnixStream::pair().expect("there are descriptors enough");
+        pairs.push(pair);
+        let (ours, theirs) = pairs.last().expect("it was pushed");
+        ours.set_nonblocking(true).expect("it is a socket");
+        let file = [theirs.as_raw_fd()];
+        for _ in 0..100 {
+            let descriptors = [ControlMessage::ScmRights(&file)];
+            let data = [io::IoSlice::new(b"x")];
+            match sendmsg::<()>(ours.as_raw_fd(), &data, &descriptors, MsgFlags::empty(), None) {
+                Ok(_) => {}
+                Err(nix::errno::Errno::EAGAIN) => break,
+                Err(err) => break 'all err,
+            }
+        }
+    };
+    let _ = connection.write_all(format!("{refused}\n").as_bytes()).await;
+    let mut rest = Vec::new();
+    let read = connection.read_to_end(&mut rest).await;
+    format!("{read:?}")
 }
 
 /// Sends what is no message on every socket there is, the line to the primary among them.

@@ -1,4 +1,4 @@
-//! A web application: `web axum|actix fork|await PLACE [also=PLACE]`. A place is one of TCP, `unix:PATH`, `fd:NAME` or
+//! A web application: `web axum|actix fork|await PLACE [KNOB..]`. A place is one of TCP, `unix:PATH`, `fd:NAME` or
 //! `fd:NAME=ADDR`. It says who asks, and how the worker is called; `/slow` takes half a second for that.
 use std::env;
 use std::process::ExitCode;
@@ -8,20 +8,20 @@ use actix_web::{HttpRequest, web};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
-use cluster_axum::{PeerAddr, Serve};
+use cluster_axum::{Builder, ClusterHandle, Overload, PeerAddr, Scheduling, Serve};
 
 const SLOW: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
-    let [_, framework, method, place, more @ ..] = &arguments[..] else {
-        eprintln!("usage: web axum|actix fork|await PLACE [also=PLACE]");
+    let [_, framework, method, place, knobs @ ..] = &arguments[..] else {
+        eprintln!("usage: web axum|actix fork|await PLACE [KNOB..]");
         return ExitCode::from(2);
     };
-    let also = more.first().and_then(|more| more.strip_prefix("also="));
+    let knobs = Knobs(knobs.to_vec());
     let ended = match framework.as_str() {
-        "axum" => serve(place, also, method).map_err(std::io::Error::from),
-        _ => serve_actix(place, method),
+        "axum" => serve(place, &knobs, method).map_err(std::io::Error::from),
+        _ => serve_actix(place, &knobs, method),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,6 +29,46 @@ fn main() -> ExitCode {
             eprintln!("{err}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What a test wants, as words on the command line:
+/// - `also=PLACE` (axum): another application there;
+/// - `second=ADDR` (actix): the same application there, too;
+/// - `rule=LISTENER:round-robin`: that listener's scheduling;
+/// - `max=N`, `max-cluster=N`, `rate=N`, `refuse`: limits;
+/// - `director`, `status-at=PATH`: what is counted is told there.
+#[derive(Clone)]
+struct Knobs(Vec<String>);
+
+impl Knobs {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|knob| knob.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    fn number(&self, name: &str) -> Option<usize> {
+        self.value(name).map(|value| value.parse().expect("a number"))
+    }
+
+    /// Those that are the builder's, whichever the framework.
+    fn apply(&self, mut builder: Builder) -> Builder {
+        if let Some((listener, "round-robin")) = self.value("rule").and_then(|rule| rule.split_once(':')) {
+            builder = builder.listener_scheduling(listener, Scheduling::RoundRobin);
+        }
+        if let Some(most) = self.number("max-cluster") {
+            builder = builder.max_cluster_connections(most);
+        }
+        if let Some(rate) = self.number("rate") {
+            builder = builder.max_connection_rate(rate as u32);
+        }
+        if self.0.iter().any(|knob| knob == "refuse") {
+            builder = builder.overload(Overload::Refuse);
+        }
+        if let Some(path) = self.value("status-at").map(str::to_owned) {
+            builder =
+                builder.primary(move |cluster: ClusterHandle| cluster_tests::counters::tell(cluster, path));
+        }
+        builder
     }
 }
 
@@ -49,7 +89,7 @@ fn app(name: &'static str) -> Router {
     Router::new().route("/", get(who)).route("/slow", get(slow))
 }
 
-fn serve(place: &str, also: Option<&str>, method: &str) -> Result<(), cluster_axum::Error> {
+fn serve(place: &str, knobs: &Knobs, method: &str) -> Result<(), cluster_axum::Error> {
     let serve = cluster_axum::serve(app("app").into_make_service_with_connect_info::<PeerAddr>()).workers(2);
     let serve = match (place.strip_prefix("unix:"), passed(place)) {
         (Some(path), _) => serve.bind_uds(path),
@@ -57,7 +97,9 @@ fn serve(place: &str, also: Option<&str>, method: &str) -> Result<(), cluster_ax
         (None, Some((name, Some(addr)))) => serve.inherit_or_bind(name, addr),
         (None, None) => serve.bind(place),
     };
-    run(also.into_iter().fold(serve, and_also), method)
+    let serve = knobs.value("also").into_iter().fold(serve, and_also);
+    let serve = knobs.number("max").into_iter().fold(serve, Serve::max_connections);
+    run(serve.cluster(|builder| knobs.apply(builder)), method)
 }
 
 fn and_also(serve: Serve, place: &str) -> Serve {
@@ -76,7 +118,7 @@ fn run(serve: Serve, method: &str) -> Result<(), cluster_axum::Error> {
     runtime.block_on(serve.into_future())
 }
 
-fn serve_actix(place: &str, method: &str) -> std::io::Result<()> {
+fn serve_actix(place: &str, knobs: &Knobs, method: &str) -> std::io::Result<()> {
     let server = || {
         let server = cluster_actix::HttpServer::new(|| {
             let who = async |request: HttpRequest| {
@@ -90,12 +132,18 @@ fn serve_actix(place: &str, method: &str) -> std::io::Result<()> {
             actix_web::App::new().route("/", web::get().to(who)).route("/slow", web::get().to(slow))
         });
         let server = server.workers(2);
-        match (place.strip_prefix("unix:"), passed(place)) {
+        let server = match (place.strip_prefix("unix:"), passed(place)) {
             (Some(path), _) => server.bind_uds(path),
             (None, Some((name, None))) => server.inherit(name),
             (None, Some((name, Some(addr)))) => server.inherit_or_bind(name, addr),
             (None, None) => server.bind(place),
-        }
+        }?;
+        let server = knobs.value("second").into_iter().try_fold(server, |server, addr| server.bind(addr))?;
+        let server = match knobs.number("max") {
+            Some(most) => server.max_connections(most),
+            None => server,
+        };
+        std::io::Result::Ok(server.cluster(|builder| knobs.apply(builder)))
     };
     if method == "fork" {
         return server()?.run().join();

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 
 use crate::conn::admission::Admission;
@@ -18,6 +19,9 @@ use crate::conn::handoff::passing::{Heard, ToPrimary, ToWorker};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::sys::readiness;
+
+#[cfg(test)]
+mod tests;
 
 /// Where a worker takes connections in.
 pub(crate) struct Intake {
@@ -151,7 +155,7 @@ impl Intake {
         if offered && self.claim(desk, most) {
             *owes_answer = false;
         } else if std::mem::take(owes_answer) {
-            let _ = ToPrimary::Here.send(self.socket.as_fd());
+            self.say(ToPrimary::Here);
         }
         Ok(false)
     }
@@ -165,10 +169,22 @@ impl Intake {
         }
         let claimed = desk.expected - before;
         if claimed > 0 {
-            // Full only where the primary has not read for long: then it has claims enough to hear of.
-            let _ = ToPrimary::Claims.send(self.socket.as_fd());
+            self.say(ToPrimary::Claims);
         }
         claimed > 0
+    }
+
+    /// Answers the primary. Where the socket is full, because it has not read for long, it hears as soon as it does: it
+    /// offers nothing to who owes it an answer.
+    fn say(&self, answer: ToPrimary) {
+        if answer.send(self.socket.as_fd()) == Err(Errno::EAGAIN) {
+            let socket = self.socket.clone();
+            tokio::spawn(async move {
+                while ToPrimary::Here.send(socket.as_fd()) == Err(Errno::EAGAIN)
+                    && readiness::writable(socket.as_fd()).await.is_ok()
+                {}
+            });
+        }
     }
 
     /// A connection that has arrived.
@@ -201,7 +217,7 @@ impl Intake {
         if self.claim(desk, MOST) {
             *owes_answer = false;
         } else if std::mem::take(owes_answer) {
-            let _ = ToPrimary::Here.send(self.socket.as_fd());
+            self.say(ToPrimary::Here);
         }
         *nothing_more && desk.expected == 0
     }
@@ -282,85 +298,4 @@ fn wake(mut state: MutexGuard<'_, State>, which: impl Fn(&Desk) -> bool) {
     let wakers: Vec<Waker> = desks.filter_map(|desk| desk.waker.take()).collect();
     drop(state);
     wakers.into_iter().for_each(Waker::wake);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::conn::admission::Limits;
-    use crate::conn::handoff::offer::Offer;
-    use crate::conn::handoff::passing;
-
-    const LISTENER: u16 = 3;
-
-    /// A worker's intake, and what the primary has of it.
-    fn intake() -> (Arc<Intake>, Arc<Mapped<Page>>, OwnedFd) {
-        let (primary, worker) = passing::pair().unwrap();
-        let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
-        let admission = Arc::new(Admission::new(page.clone(), &Limits::default(), None, None));
-        (Intake::open(Arc::new(worker), page.clone(), admission).unwrap(), page, primary)
-    }
-
-    /// The acceptor at this desk claims one, and is dropped BEFORE it has come; answers with the client.
-    async fn drop_with_one_on_its_way(
-        intake: &Intake,
-        page: &Page,
-        primary: &OwnedFd,
-        desk: usize,
-    ) -> UnixStream {
-        page.offers.put(0, Offer::new(1, LISTENER));
-        assert!(!intake.wait(desk, 1, Waker::noop()).unwrap());
-        assert_eq!(page.connections_open(), 1);
-        intake.rise(desk);
-        let (client, connection) = UnixStream::pair().unwrap();
-        ToWorker::send_connections(primary.as_fd(), &[(connection, LISTENER)]).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        client
-    }
-
-    #[tokio::test]
-    async fn a_word_that_brings_nothing_costs_no_connection_its_descriptor() {
-        let (intake, page, primary) = intake();
-        let desk = intake.sit(vec![LISTENER]);
-        page.offers.put(0, Offer::new(1, LISTENER));
-        assert!(!intake.wait(desk, 1, Waker::noop()).unwrap());
-        assert_eq!(intake.lock().spare.count(), 1, "for the one that was claimed");
-        ToWorker::ring(primary.as_fd()).unwrap();
-        while !intake.lock().owes_answer {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(intake.lock().spare.count(), 1);
-        let (_client, connection) = UnixStream::pair().unwrap();
-        ToWorker::send_connections(primary.as_fd(), &[(connection, LISTENER)]).unwrap();
-        while !intake.has_arrived(desk) {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(intake.lock().spare.count(), 0, "it has its own now");
-    }
-
-    #[tokio::test]
-    async fn what_comes_for_an_acceptor_that_was_dropped_another_has() {
-        let (intake, page, primary) = intake();
-        let (first, second) = (intake.sit(vec![LISTENER]), intake.sit(vec![LISTENER]));
-        let _client = drop_with_one_on_its_way(&intake, &page, &primary, first).await;
-        let taken = std::future::poll_fn(|cx| {
-            let _ = intake.wait(second, 1, cx.waker()).unwrap();
-            intake.take(second).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
-        });
-        drop(tokio::time::timeout(Duration::from_secs(60), taken).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn where_there_is_no_other_the_client_sees_the_end() {
-        let (intake, page, primary) = intake();
-        let desk = intake.sit(vec![LISTENER]);
-        let mut client = drop_with_one_on_its_way(&intake, &page, &primary, desk).await;
-        let end = tokio::task::spawn_blocking(move || client.read(&mut [0]));
-        assert_eq!(end.await.unwrap().unwrap(), 0);
-        assert_eq!(page.connections_open(), 0);
-    }
 }

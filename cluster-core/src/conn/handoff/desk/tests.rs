@@ -144,8 +144,14 @@ fn a_listener_that_fails_again_and_again_is_left_alone_for_a_while() {
     // Nothing is accepted there, ever: EOPNOTSUPP.
     let socket = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).into();
     scene.desk.hosts = vec![Host::new(LISTENER, socket)];
+    scene.desk.mind_listeners();
+    assert!(scene.desk.hosts[0].inside);
     scene.desk.accept(LISTENER);
-    assert!(scene.desk.pause.is_some());
+    scene.desk.mind_listeners();
+    assert!(!scene.desk.hosts[0].inside, "it is waited for no more");
+    assert!(scene.desk.pause.take().is_some(), "for a while");
+    scene.desk.mind_listeners();
+    assert!(scene.desk.hosts[0].inside, "and then it is again");
 }
 
 #[test]
