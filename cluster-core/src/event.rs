@@ -1,5 +1,6 @@
 //! What happens in a cluster, as data and as one line each.
 mod counts;
+mod culprit;
 mod exit;
 mod line;
 mod print;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::counts::{ConnectionCounts, ListenerStatus};
+pub(crate) use self::culprit::{is_own, waits_for_work};
 use self::exit::raw_status;
 pub(crate) use self::exit::{Ending, last_lines};
 pub use self::exit::{Exit, ExitReason, Next, Usage};
@@ -163,6 +165,8 @@ pub enum Event {
         uptime: Duration,
         /// The last lines that it wrote to standard error; as [`Exit::last_stderr`].
         last_stderr: Vec<String>,
+        /// Where it hung; as [`Exit::trace`].
+        trace: Vec<String>,
         /// What happens next.
         next: Next,
     },
@@ -352,6 +356,7 @@ mod tests {
             status: Some(ExitStatus::from_raw(11)),
             uptime: Duration::from_millis(2100),
             last_stderr: vec!["oh no".into()],
+            trace: Vec::new(),
             next: Next::RestartIn(Duration::ZERO),
             usage: Usage { user: Duration::from_millis(7), system: Duration::ZERO, max_rss: 4096 },
         }
@@ -374,6 +379,7 @@ mod tests {
             status: None,
             uptime: Duration::ZERO,
             last_stderr: Vec::new(),
+            trace: Vec::new(),
             next: Next::NotReplaced,
         };
         for event in [Event::WorkerExited(exit()), director, Event::Scaled { from: 1, to: 2 }] {
