@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::counts::WorkerCounts;
 pub use self::counts::{ConnectionCounts, ListenerStatus};
 use self::exit::raw_status;
 pub(crate) use self::exit::{Ending, last_lines};

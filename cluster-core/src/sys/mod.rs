@@ -14,6 +14,7 @@ pub(crate) mod ancillary;
 pub(crate) mod channel;
 pub(crate) mod descriptors;
 pub(crate) mod fork;
+pub(crate) mod identity;
 pub(crate) mod page;
 pub(crate) mod parcel;
 pub(crate) mod process;
