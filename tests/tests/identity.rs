@@ -252,6 +252,35 @@ fn the_worker_in_a_slot_has_the_core_of_that_slot() {
     }
 }
 
+#[test]
+fn who_is_not_root_and_may_become_another_keeps_no_capability_and_ends_its_workers() {
+    // No CAP_KILL; and as nobody becomes root on the way, the kernel drops nothing by itself.
+    const MAY: &str = "+setuid,+setgid";
+    let wrapper = ["setpriv", "--reuid", "65532", "--regid", "65532", "--clear-groups", "--inh-caps", MAY];
+    let wrapper = [&wrapper[..], &["--ambient-caps", MAY]].concat();
+    if !is_root("another user") || !can_set_privileges(&wrapper[1..]) {
+        return;
+    }
+    let folder = cluster_tests::Folder::new("copy");
+    let program = folder.path("changeling");
+    fs::copy(PROGRAM, &program).unwrap();
+    for method in METHODS {
+        let knobs = ["status", "user=nobody", "workers=2"];
+        let changeling =
+            Changeling::launch(program.to_str().unwrap(), &wrapper, method, "127.0.0.1:0", &knobs);
+        eventually("they are ready", || changeling.log().contains("all 2 workers are ready"));
+        let workers: Vec<u32> = changeling.standing().iter().map(|worker| worker.pid).collect();
+        are(&workers, 65534, 65534);
+        // It has opened no announcements: those are for the user who tests.
+        signal(workers[0], Signal::SIGSTOP).unwrap();
+        eventually("it stands still", || is_stopped(workers[0]));
+        changeling.app.signal(Signal::SIGQUIT as i32).unwrap();
+        let mut app = changeling.app;
+        assert_eq!(app.wait_for_primary().unwrap().code(), Some(0), "{method}");
+        app.wait_for_no_process().unwrap();
+    }
+}
+
 /// Starts a cluster whose primary is root, may not kill whom it likes, and does not serve.
 fn bare(method: &str, knobs: &[&str]) -> Option<Changeling> {
     if !is_root("root without capabilities") || !can_set_privileges(&BARE[1..]) {

@@ -12,8 +12,13 @@ use crate::scoreboard::Page;
 
 /// The first look: programs have built what they need for a start.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// Each look wakes the process, and takes the kernel some 40 us; of large processes more, see below.
+/// So often while it changes.
 const EVERY: Duration = Duration::from_secs(5);
+/// So rarely while it does not. A look wakes the process: eight idle workers that looked every 5 s took 0.06 % of a core,
+/// more than half of what they may.
+const RARELY: Duration = Duration::from_secs(20);
+/// Less than a sixty-fourth of it is no change.
+const CHANGE: u64 = 64;
 /// The kernel walks all pages: 25 ms per GiB where it was measured, if they are small. A look comes no sooner than after
 /// so many times what the last one took, so that all of them together take at most 0.5 % of a core.
 const PAUSE: u32 = 200;
@@ -23,12 +28,20 @@ pub(crate) struct MemoryGauge {
     /// None without /proc: then it is not known.
     file: Option<File>,
     due: Instant,
+    pause: Duration,
+    /// What it saw last.
+    seen: u64,
 }
 
 impl MemoryGauge {
     /// What is open stays readable, whoever the process becomes.
     pub(crate) fn open() -> Self {
-        Self { file: File::open("/proc/self/smaps_rollup").ok(), due: Instant::now() + FIRST_AFTER }
+        Self {
+            file: File::open("/proc/self/smaps_rollup").ok(),
+            due: Instant::now() + FIRST_AFTER,
+            pause: EVERY,
+            seen: 0,
+        }
     }
 
     /// When to look next.
@@ -43,12 +56,22 @@ impl MemoryGauge {
         // Twice as long as it is on Linux 6.18.
         let mut text = [0; 2048];
         let read = pread(file, &mut text, 0).unwrap_or(0);
-        if let Some(bytes) = private(&text[..read]) {
-            page.measured(bytes);
-        }
+        let Some(bytes) = private(&text[..read]) else {
+            // A kernel that does not tell is not asked again.
+            self.file = None;
+            return;
+        };
+        page.measured(bytes);
         let now = Instant::now();
-        self.due = now + EVERY.max((now - begun) * PAUSE);
+        self.pause = pause(self.pause, self.seen, bytes);
+        self.seen = bytes;
+        self.due = now + self.pause.max((now - begun) * PAUSE);
     }
+}
+
+/// How long to wait after a look: longer and longer while nothing changes.
+fn pause(last: Duration, before: u64, after: u64) -> Duration {
+    if before.abs_diff(after) > before / CHANGE { EVERY } else { (last * 2).min(RARELY) }
 }
 
 /// The bytes that are private, from the text of `/proc/PID/smaps_rollup` (proc_pid_smaps(5)).
@@ -81,6 +104,18 @@ mod tests {
         assert_eq!(private(text), Some((4596 + 6928 + 2048 + 4) * 1024));
         assert_eq!(private(b""), None);
         assert_eq!(private(b"Private_Dirty: 99999999999999999999999 kB"), Some(u64::MAX));
+    }
+
+    #[test]
+    fn while_nothing_changes_it_looks_rarely() {
+        let mut last = EVERY;
+        for _ in 0..9 {
+            last = pause(last, 64_000, 65_000);
+        }
+        assert_eq!(last, RARELY);
+        assert_eq!(pause(last, 64_000, 65_001), EVERY);
+        assert_eq!(pause(last, 64_000, 62_000), EVERY);
+        assert_eq!(pause(last, 0, 0), RARELY);
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Builder {
     /// ```
     /// use cluster_core::{Cluster, Worker};
     /// Cluster::builder().on_worker_start(|worker: Worker| async move {
-    ///     let settings = tokio::fs::read_to_string("shop.toml").await?;
+    ///     let settings = std::fs::read_to_string("shop.toml")?;
     ///     println!("worker {} has read {} bytes", worker.id(), settings.len());
     ///     Ok(())
     /// });

@@ -55,8 +55,8 @@ pub struct WorkerStatus {
     /// What it has counted of its connections. Told when it has changed, at most every 100 ms.
     pub connections: ConnectionCounts,
     /// Memory that it shares with nobody, in bytes: what would be free if it ended. What was loaded before a fork is
-    /// shared until it is written to. `None` until it was measured, a second after its birth; then every 5 s, or less
-    /// often where it has more than 1 GiB, because measuring takes time. A worker measures itself, and the primary
+    /// shared until it is written to. `None` until it was measured, a second after its birth; then every 5 s while it
+    /// changes, every 20 s while it does not, and less often where it has more than 1 GiB, because measuring takes time. A worker measures itself, and the primary
     /// believes none of it.
     pub private_memory: Option<u64>,
 }
