@@ -87,23 +87,6 @@ fn a_root_primary_binds_port_80_and_nobody_serves() {
 }
 
 #[test]
-fn invariant_4_workers_of_another_user_leave_with_their_primary() {
-    if !is_root("another user") {
-        return;
-    }
-    for method in METHODS {
-        let mut changeling = start(method, &["workers=2", "user=nobody"]);
-        let stopped = changeling.app.workers()[0].pid;
-        signal(stopped, Signal::SIGSTOP).unwrap();
-        eventually("it stands still", || is_stopped(stopped));
-        changeling.app.signal(Signal::SIGKILL as i32).unwrap();
-        changeling.app.wait_for_primary().unwrap();
-        // The kernel continues the one that is stopped: becoming somebody else has not undone that.
-        changeling.app.wait_for_no_process().unwrap();
-    }
-}
-
-#[test]
 fn a_group_and_a_number_are_enough() {
     if !is_root("another user") {
         return;
@@ -341,6 +324,22 @@ fn status_tells_the_private_memory_of_each_worker() {
         private_memory_is_told(&changeling, 50_000_000);
         changeling.stop();
     }
+}
+
+#[test]
+fn a_worker_of_another_user_that_needs_too_much_memory_is_recycled() {
+    // Three looks take some 16 s.
+    std::thread::scope(|scope| METHODS.iter().for_each(|method| drop(scope.spawn(|| is_recycled(method)))));
+}
+
+fn is_recycled(method: &str) {
+    let knobs = ["status", "memory-of-1=50000000", "max-memory=40000000"];
+    let Some(changeling) = bare(method, &knobs) else { return };
+    changeling.app.wait_for_workers(|now| now.iter().any(|worker| worker.id == 2)).unwrap();
+    eventually("it says why", || changeling.log().contains(") was recycled"));
+    assert!(changeling.log().contains("worker 1 (slot 0, pid"), "{method}: {}", changeling.log());
+    assert_eq!(who(changeling.app.addr()).unwrap().id, 2, "{method}");
+    changeling.stop();
 }
 
 fn private_memory_is_told(changeling: &Changeling, bytes: u64) {

@@ -93,6 +93,9 @@ fn configure(mut builder: Builder, knobs: &Knobs) -> Builder {
     if let Some(niceness) = knobs.number("nice") {
         builder = builder.nice(niceness);
     }
+    if let Some(bytes) = knobs.number("max-memory") {
+        builder = builder.max_memory(bytes);
+    }
     if knobs.has("pin") {
         builder = builder.pin_cpus();
     }
@@ -199,7 +202,8 @@ fn runtime() -> tokio::runtime::Runtime {
 
 async fn program(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
     knobs.note("program");
-    if let Some(bytes) = knobs.number("memory") {
+    let first = worker.id().0 == 1;
+    if let Some(bytes) = knobs.number("memory").or(knobs.number("memory-of-1").filter(|_| first)) {
         // Written to, and never freed.
         std::mem::forget(std::hint::black_box(vec![1_u8; bytes]));
     }
