@@ -11,6 +11,10 @@ mod readme {}
 mod start {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/identity.md")]
+mod identity {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/limits.md")]
 mod limits {}
 

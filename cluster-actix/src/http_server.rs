@@ -13,7 +13,7 @@ use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
 use cluster_core::adapter::{self, BACKLOG, BindKey, Reach, Wanted};
-use cluster_core::{Addr, Builder, Cluster, Inherited, Scheduling, Uds};
+use cluster_core::{Addr, BoxError, Builder, Cluster, Inherited, Scheduling, Uds, Worker};
 
 use crate::connection::{Settings, connections};
 use crate::program::{self, Listener};
@@ -216,6 +216,27 @@ where
     /// ```
     pub fn cluster(mut self, f: impl FnOnce(Builder) -> Builder) -> Self {
         self.cluster = f(self.cluster);
+        self
+    }
+
+    /// Has an async function run in each worker before its applications are made; see [`Builder::on_worker_start`]. Any
+    /// number, one after the other. Its future is `Send`, and runs on the worker's own thread.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// use cluster_actix::{HttpServer, Worker};
+    /// HttpServer::new(|| App::new()).on_worker_start(|worker: Worker| async move {
+    ///     println!("worker {} begins", worker.id());
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn on_worker_start<H, Fut>(mut self, hook: H) -> Self
+    where
+        H: FnOnce(Worker) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.cluster = self.cluster.on_worker_start(hook);
         self
     }
 

@@ -69,6 +69,7 @@ async fn serve(
     listeners: &[Listener],
     make: impl AsyncFn(Option<SocketAddr>, &Worker) -> Result<Connections, BoxError>,
 ) -> Result<(), BoxError> {
+    worker.begin().await?;
     let mut sites = Vec::new();
     // All applications are made BEFORE the first accept, which makes the worker ready.
     for Listener { name, addrs } in listeners {

@@ -1,4 +1,6 @@
 //! The builder: collects what a cluster is to be.
+mod hooks;
+mod process;
 mod renewal;
 
 use std::future::Future;
@@ -11,6 +13,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::addr::Addr;
+use crate::birth::hooks::Hooks;
+use crate::birth::identity::Identity;
 use crate::cluster::Ready;
 use crate::config::{HangLimit, Restart, Runtime, Settings, bounded};
 use crate::conn::listen::{self, BindKey, Wanted};
@@ -24,6 +28,7 @@ use crate::ipc::message::Ask;
 use crate::ipc::shape::{self, Unsupported};
 use crate::ipc::{queue, request};
 use crate::program::{Blueprint, Layout, MakeFuture, Program};
+use crate::role::{Role, role};
 use crate::scheduling::Scheduling;
 use crate::worker::Worker;
 
@@ -70,6 +75,7 @@ impl Cluster {
             schedulings: Vec::new(),
             stop: None,
             side: PrimarySide::default(),
+            hooks: Hooks::default(),
             unsupported: None,
         }
     }
@@ -93,6 +99,8 @@ pub struct Builder {
     pub(crate) stop: Option<BoxFuture<'static, ()>>,
     /// What runs on the primary's side; the cluster has a director where there is any.
     pub(crate) side: PrimarySide,
+    /// What is called at a birth and before an end.
+    pub(crate) hooks: Hooks,
     /// A handler was given for a type that cannot be carried.
     unsupported: Option<String>,
 }
@@ -602,6 +610,11 @@ impl Builder {
         if let Some(why) = self.unsupported {
             return Err(StartError::UnsupportedMessage(why));
         }
+        let identity = match role() {
+            Role::Primary | Role::ForkServer => Identity::resolve(&self.settings.process)?,
+            // Executed, it has become what it is to be before its main began, and may not be able to look names up.
+            Role::Worker | Role::Director => Identity::default(),
+        };
         let mut listeners: Vec<(String, BindKey)> = Vec::new();
         let mut schemes = Vec::new();
         for Listener { name, scheme, source } in self.listeners {
@@ -631,7 +644,7 @@ impl Builder {
         if bytes > MAX_NAMES {
             return Err(StartError::LongAddresses { bytes, limit: MAX_NAMES });
         }
-        Ok(Layout { blueprint: Blueprint { settings: self.settings, listeners }, schemes })
+        Ok(Layout { blueprint: Blueprint { settings: self.settings, listeners, identity }, schemes })
     }
 }
 

@@ -12,6 +12,7 @@ use nix::unistd::getppid;
 use tokio::sync::oneshot;
 
 use crate::birth::arrival::{self, Arrival};
+use crate::birth::identity::Identity;
 use crate::birth::{descriptor_limit, forkserver, newborn};
 use crate::builder::Builder;
 use crate::config::{Besides, Runtime, Settings, Workers};
@@ -71,7 +72,8 @@ impl Ready {
     fn take_apart(self) -> (Builder, Programs) {
         let Self { mut builder, program } = self;
         let director = std::mem::take(&mut builder.side).into_program();
-        (builder, Programs { worker: program, director })
+        let hooks = std::mem::take(&mut builder.hooks);
+        (builder, Programs { worker: program, director, hooks })
     }
 
     fn run_primary(self) -> Result<(), Error> {
@@ -84,9 +86,9 @@ impl Ready {
         let besides = Besides::of(director, &blueprint.settings.limits);
         let most_workers = workers.check_descriptors(besides)?;
         let crew = Crew { workers, most_workers, director };
-        let settings = blueprint.settings.clone();
+        let (settings, identity) = (blueprint.settings.clone(), blueprint.identity.clone());
         let started = forkserver::start(blueprint, programs)?;
-        let plan = Plan::new(settings, crew, schemes, Method::Fork(started));
+        let plan = Plan::new(settings, identity, crew, schemes, Method::Fork(started));
         let runtime = driver_runtime()?;
         runtime.block_on(driver::supervise(plan, std::future::pending()))
     }
@@ -103,6 +105,9 @@ impl Ready {
     async fn await_primary(self) -> Result<(), Error> {
         let Self { mut builder, program: _ } = self;
         let director = std::mem::take(&mut builder.side).into_program().is_some();
+        if let Some(name) = builder.hooks.of_forks() {
+            return Err(StartError::ForkHookWithAwait(name).into());
+        }
         let stop = builder.stop.take().unwrap_or_else(|| std::future::pending().boxed());
         if builder.settings.runtime.is_some() {
             return Err(StartError::RuntimeWithAwait.into());
@@ -114,7 +119,7 @@ impl Ready {
         let besides = Besides::of(director, &blueprint.settings.limits);
         let most_workers = workers.check_descriptors(besides)?;
         let crew = Crew { workers, most_workers, director };
-        let plan = Plan::new(blueprint.settings, crew, schemes, Method::Exec);
+        let plan = Plan::new(blueprint.settings, blueprint.identity, crew, schemes, Method::Exec);
         let (mut result, end) = oneshot::channel();
         thread::Builder::new()
             .name("cluster".into())
@@ -135,8 +140,8 @@ impl Ready {
         let (builder, programs) = self.take_apart();
         let Layout { blueprint, .. } = builder.lay_out()?;
         let role = role();
-        let program = programs.of(role)?;
-        let worker = newborn::join_in(arrival, role, &blueprint)?;
+        let (program, hooks) = programs.of(role)?;
+        let worker = newborn::join_in(arrival, role, &blueprint, hooks)?;
         let result = match program {
             Program::Future(make) => {
                 AssertUnwindSafe(newborn::run(worker.clone(), make)).catch_unwind().await
@@ -179,7 +184,13 @@ async fn serve_on_thread(
 
 impl Plan {
     /// Takes the sockets over from the registry.
-    fn new(settings: Settings, crew: Crew, schemes: Vec<(BindKey, &'static str)>, method: Method) -> Self {
+    fn new(
+        settings: Settings,
+        identity: Identity,
+        crew: Crew,
+        schemes: Vec<(BindKey, &'static str)>,
+        method: Method,
+    ) -> Self {
         let sockets = listen::take();
         let cut = listen::cut(&sockets);
         let mut places = Vec::new();
@@ -191,7 +202,7 @@ impl Plan {
             }));
         }
         let Crew { workers, most_workers, director } = crew;
-        Self { settings, workers, most_workers, director, sockets, cut, places, method }
+        Self { settings, identity, workers, most_workers, director, sockets, cut, places, method }
     }
 }
 

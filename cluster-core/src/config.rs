@@ -1,12 +1,16 @@
 //! Settings: what the builder collects, what the environment overrides, and what is refused.
+mod process;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fmt, fs, io, thread};
 
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{self, getrlimit};
 
+pub use self::process::{Account, Resource};
+pub(crate) use self::process::{By, Limit, ProcessSettings};
 use crate::conn::{Limits, listen};
 use crate::error::StartError;
 use crate::scheduling::Scheduling;
@@ -276,6 +280,8 @@ pub(crate) struct Settings {
     /// Of listeners that have no rule of their own.
     pub(crate) scheduling: Scheduling,
     pub(crate) limits: Limits,
+    /// Of workers and the director.
+    pub(crate) process: ProcessSettings,
 }
 
 impl Default for Settings {
@@ -296,6 +302,7 @@ impl Default for Settings {
             quiet: false,
             scheduling: Scheduling::default(),
             limits: Limits::default(),
+            process: ProcessSettings::default(),
         }
     }
 }
@@ -353,8 +360,8 @@ impl Workers {
     /// Refuses more workers than the primary can have descriptors for, beside what `main` has opened and
     /// a director. Answers with how many it can have.
     pub(crate) fn check_descriptors(&self, primary: Besides) -> Result<u16, StartError> {
-        let (limit, _) =
-            getrlimit(Resource::RLIMIT_NOFILE).map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
+        let (limit, _) = getrlimit(resource::Resource::RLIMIT_NOFILE)
+            .map_err(StartError::system("cannot read RLIMIT_NOFILE"))?;
         let open = fs::read_dir("/proc/self/fd").map_err(StartError::Proc)?.count() as u64;
         let per_worker = DESCRIPTORS_PER_PEER + u64::from(primary.handoff);
         let besides = open

@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Resource;
 use crate::id::Slot;
 
 /// Any error that crosses from the user's code to ours.
@@ -311,6 +312,59 @@ pub enum StartError {
     /// `/proc` does not tell what a fork needs to know.
     #[error("cannot read /proc: {0}; mount it (mount -t proc proc /proc)")]
     Proc(io::Error),
+    /// The system does not know the user that workers are to run as.
+    #[error("user({0:?}): the system knows no such user (getent passwd {0})")]
+    UnknownUser(String),
+    /// The system does not know the group that workers are to run as.
+    #[error("group({0:?}): the system knows no such group (getent group {0})")]
+    UnknownGroup(String),
+    /// A user was given by a number that has no entry in the user database, and no group.
+    #[error("user {user} has no entry in the user database, and so no group: name one with group(..)")]
+    NoGroup {
+        /// The user's number.
+        user: u32,
+    },
+    /// A limit that contradicts itself.
+    #[error("limit({resource:?}, {soft}, {hard}): the soft limit is above the hard one")]
+    Limit {
+        /// What it limits.
+        resource: Resource,
+        /// The soft limit.
+        soft: u64,
+        /// The hard limit.
+        hard: u64,
+    },
+    /// A variable that no environment can have.
+    #[error("env({name:?}, ..): {why}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Something was given to be called around a fork, and nothing is forked.
+    #[error(
+        "{0}(..) is called around a fork, and with `.await` there is none: remove it, use on_worker_start(..), or use run() \
+         in a plain main"
+    )]
+    ForkHookWithAwait(&'static str),
+    /// In a newborn: threads that `after_fork` has started would keep the identity that the process gives up.
+    #[error(
+        "after_fork has left threads running, which would keep the identity of the primary: {0}; start them in \
+         on_worker_start(..) or in the worker's program"
+    )]
+    ThreadsAfterFork(String),
+    /// In a newborn: something that is called at its birth failed.
+    #[error("{0}")]
+    Hook(String),
+    /// In a newborn: it cannot become what it is to be.
+    #[error("{call}: {source}")]
+    Step {
+        /// The system call, with its value: `setresuid(65534)`.
+        call: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A system call that a cluster cannot do without failed.
     #[error("{what}: {source}")]
     System {
@@ -331,7 +385,10 @@ impl StartError {
             | StartError::SocketFile { source, .. }
             | StartError::Attach(source)
             | StartError::Proc(source)
+            | StartError::Step { source, .. }
             | StartError::System { source, .. } => source.kind(),
+            StartError::UnknownUser(_) | StartError::UnknownGroup(_) => io::ErrorKind::NotFound,
+            StartError::Hook(_) => io::ErrorKind::Other,
             StartError::NotInherited { .. } => io::ErrorKind::NotFound,
             StartError::NotASocket { .. } => io::ErrorKind::AlreadyExists,
             StartError::BoundInMain { .. }
@@ -347,8 +404,13 @@ impl StartError {
             | StartError::TooManyWorkers { .. }
             | StartError::Descriptors { .. }
             | StartError::Environment { .. }
+            | StartError::NoGroup { .. }
+            | StartError::Limit { .. }
+            | StartError::Variable { .. }
+            | StartError::ForkHookWithAwait(_)
             | StartError::RuntimeWithAwait => io::ErrorKind::InvalidInput,
             StartError::Threads(_)
+            | StartError::ThreadsAfterFork(_)
             | StartError::TokioUsed
             | StartError::InsideRuntime
             | StartError::SecondCluster

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::counts::WorkerCounts;
 pub use self::counts::{ConnectionCounts, ListenerStatus};
 pub(crate) use self::culprit::{is_own, waits_for_work};
 use self::exit::raw_status;

@@ -16,7 +16,7 @@ pub use self::replies::{Done, Reloading};
 pub use self::worker_ref::WorkerRef;
 use crate::command::Command;
 use crate::error::{CommandError, ReloadError};
-use crate::event::{ConnectionCounts, Event, ListenerStatus, Status};
+use crate::event::{Event, ListenerStatus, Status, WorkerCounts};
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::FromDirector;
 use crate::ipc::endpoint::Endpoint;
@@ -323,7 +323,7 @@ impl ClusterHandle {
         self.lock_status().replace(status);
     }
 
-    pub(crate) fn counted(&self, counts: Vec<(WorkerId, ConnectionCounts)>) {
+    pub(crate) fn counted(&self, counts: Vec<(WorkerId, WorkerCounts)>) {
         self.lock_status().count(counts);
     }
 

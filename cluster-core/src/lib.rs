@@ -133,7 +133,7 @@ pub use builder::{Builder, Cluster};
 #[cfg(target_os = "linux")]
 pub use cluster::{Ready, Running};
 #[cfg(target_os = "linux")]
-pub use config::{Restart, Runtime};
+pub use config::{Account, Resource, Restart, Runtime};
 #[cfg(target_os = "linux")]
 pub use conn::listen::{bind_tcp, bind_uds};
 #[cfg(target_os = "linux")]

@@ -3,6 +3,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::birth::hooks::{Hooks, WorkerHooks};
+use crate::birth::identity::Identity;
 use crate::config::{Runtime, Settings};
 use crate::conn::listen::BindKey;
 use crate::error::{BoxError, StartError};
@@ -29,16 +31,21 @@ pub(crate) struct Programs {
     pub(crate) worker: Program,
     /// None where the cluster has no director.
     pub(crate) director: Option<MakeFuture>,
+    pub(crate) hooks: Hooks,
 }
 
 impl Programs {
-    /// What a process of this role runs.
-    pub(crate) fn of(self, role: Role) -> Result<Program, StartError> {
+    /// What a process of this role runs, and what is called before and after that.
+    pub(crate) fn of(self, role: Role) -> Result<(Program, WorkerHooks), StartError> {
         match role {
-            Role::Worker => Ok(self.worker),
-            Role::Director => self.director.map(Program::Future).ok_or_else(|| {
-                StartError::Mismatch("it has code for the primary's side, this main builds none".to_owned())
-            }),
+            Role::Worker => Ok((self.worker, self.hooks.worker)),
+            Role::Director => {
+                let program = self.director.map(Program::Future).ok_or_else(|| {
+                    let why = "it has code for the primary's side, this main builds none";
+                    StartError::Mismatch(why.to_owned())
+                })?;
+                Ok((program, WorkerHooks::default()))
+            }
             Role::Primary | Role::ForkServer => {
                 Err(StartError::Mismatch("it asks for what runs no program".to_owned()))
             }
@@ -52,6 +59,8 @@ pub(crate) struct Blueprint {
     pub(crate) settings: Settings,
     /// Names and identities of the listeners.
     pub(crate) listeners: Vec<(String, BindKey)>,
+    /// What workers and the director become; nothing where they have become it already.
+    pub(crate) identity: Identity,
 }
 
 /// A cluster whose sockets are bound.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use crate::conn::Offers;
-use crate::event::ConnectionCounts;
+use crate::event::{ConnectionCounts, WorkerCounts};
 use crate::tail::Tail;
 use crate::trace::Trace;
 
@@ -19,6 +19,8 @@ pub(crate) struct Page {
     claimed: AtomicU64,
     revoked: AtomicU64,
     stance: AtomicU64,
+    private_memory: AtomicU64,
+    measurements: AtomicU64,
     pub(crate) offers: Offers,
     pub(crate) tail: Tail,
     pub(crate) trace: Trace,
@@ -143,8 +145,12 @@ impl Page {
         self.connections_total.load(Relaxed)
     }
 
-    /// All that is counted of its connections.
-    pub(crate) fn counts(&self) -> ConnectionCounts {
+    /// All that is counted.
+    pub(crate) fn counts(&self) -> WorkerCounts {
+        WorkerCounts { connections: self.connections(), private_memory: self.private_memory() }
+    }
+
+    fn connections(&self) -> ConnectionCounts {
         ConnectionCounts {
             open: self.connections_open(),
             total: self.connections_total(),
@@ -153,6 +159,22 @@ impl Page {
             revoked: self.revoked.load(Relaxed),
             rings: self.rings.load(Relaxed),
         }
+    }
+
+    /// So many bytes of memory the process has for itself.
+    pub(crate) fn measured(&self, bytes: u64) {
+        self.private_memory.store(bytes, Relaxed);
+        self.measurements.fetch_add(1, Relaxed);
+    }
+
+    /// The memory that the process has for itself, in bytes, as it was measured last, if it ever was.
+    pub(crate) fn private_memory(&self) -> Option<u64> {
+        (self.measurements() > 0).then(|| self.private_memory.load(Relaxed))
+    }
+
+    /// How often that was measured.
+    pub(crate) fn measurements(&self) -> u64 {
+        self.measurements.load(Relaxed)
     }
 
     /// Connections open now.

@@ -14,6 +14,7 @@ pub use process::Process;
 pub use said::{deliver, sent};
 use tokio_util::task::TaskTracker;
 
+use crate::birth::hooks::WorkerHooks;
 use crate::id::{PeerId, Slot, WorkerId};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
@@ -51,6 +52,7 @@ pub fn worker() -> Worker {
         reception: None,
         control: None,
         endpoint: Endpoint::fake(PeerId::Worker(WorkerId(1)), TaskTracker::new()),
+        hooks: WorkerHooks::default(),
     });
     FAKE.with(|fake| fake.replace(Some(worker.clone())));
     worker

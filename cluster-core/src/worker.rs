@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use crate::birth::hooks::{self, WorkerHooks};
 use crate::birth::newborn::error_of;
 use crate::conn::listen::BindKey;
 use crate::conn::{Acceptor, Reception};
@@ -70,6 +71,9 @@ struct Inner {
     reception: Option<Reception>,
     /// None in a fake.
     control: Option<OwnedFd>,
+    hooks: Mutex<WorkerHooks>,
+    /// Its program has begun, or what is called before that is done.
+    has_begun: AtomicBool,
 }
 
 /// What a worker is made of.
@@ -87,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) reception: Option<Reception>,
     pub(crate) control: Option<OwnedFd>,
     pub(crate) endpoint: Endpoint,
+    pub(crate) hooks: WorkerHooks,
 }
 
 static CURRENT: OnceLock<Worker> = OnceLock::new();
@@ -146,6 +151,8 @@ impl Worker {
                 page: parts.page,
                 reception: parts.reception,
                 control: parts.control,
+                hooks: Mutex::new(parts.hooks),
+                has_begun: AtomicBool::new(false),
             }),
         }
     }
@@ -415,6 +422,22 @@ impl Worker {
         self.inner.life.closes_queue()
     }
 
+    /// For adapters that bring their own runtime: what is to be done before the program. Call it first of all.
+    ///
+    /// # Errors
+    /// That of `on_worker_start`, or its panic: the program must not begin.
+    #[doc(hidden)]
+    pub async fn begin(&self) -> Result<(), BoxError> {
+        let hooks = std::mem::take(&mut self.lock_hooks().start);
+        hooks::begin(self, hooks).await?;
+        self.inner.has_begun.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn lock_hooks(&self) -> MutexGuard<'_, WorkerHooks> {
+        self.inner.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// For adapters that bring their own runtime: the program has ended, like this. What it began is finished, and
     /// what it sent has left, whatever the outcome; only the drain deadline ends that sooner. Call it once
     /// [`attend`](Self::attend) runs.
@@ -449,6 +472,10 @@ impl Worker {
         endpoint.inbox().close_streams();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        if self.inner.has_begun.load(Ordering::Acquire) {
+            let hooks = std::mem::take(&mut self.lock_hooks().stop);
+            hooks::end(self, hooks).await;
+        }
         endpoint.inbox().end_early(endpoint);
         endpoint.flush().await;
     }

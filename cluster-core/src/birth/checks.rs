@@ -47,7 +47,7 @@ pub(crate) fn no_trace_of_tokio() -> Result<(), StartError> {
 }
 
 /// Names of the threads besides the main one.
-fn other_threads() -> io::Result<Vec<String>> {
+pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     let main = nix::unistd::getpid().to_string();
     let mut names = Vec::new();
     for task in fs::read_dir("/proc/self/task")? {

@@ -13,10 +13,12 @@ use std::sync::Arc;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc::O_PATH;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{AccessFlags, Pid, faccessat};
 
 use crate::birth::descriptor_limit;
+use crate::birth::identity::Step;
 use crate::conn::INHERITANCE;
 use crate::role::{self, Role, Spoken};
 use crate::sys::process::{AcrossExec, before_exec};
@@ -47,6 +49,10 @@ pub(crate) struct Execution {
     pub(crate) stderr: Option<OwnedFd>,
     /// Variables that it has besides those of the start, where the start did not set them.
     pub(crate) defaults: Vec<(&'static str, String)>,
+    /// Variables that it has whatever the start says.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    /// What it becomes before its first instruction.
+    pub(crate) steps: Vec<Step>,
 }
 
 impl Executable {
@@ -95,7 +101,7 @@ impl Executable {
 
     /// Executes it. The caller reaps the child.
     pub(crate) fn execute(&self, execution: Execution) -> io::Result<Pid> {
-        let Execution { role, control, stderr, defaults } = execution;
+        let Execution { role, control, stderr, defaults, variables, steps } = execution;
         let spoken = Spoken { role, fd: control.as_raw_fd(), primary: nix::unistd::getpid().as_raw() };
         let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let Start { arguments, environment, directory, .. } = &*self.start;
@@ -103,10 +109,11 @@ impl Executable {
             command.arg0(zeroth).args(rest);
         }
         command.env_clear().envs(defaults).envs(environment.iter().map(|(name, value)| (name, value)));
-        command.env(role::VARIABLE, spoken.to_string());
+        command.envs(variables).env(role::VARIABLE, spoken.to_string());
         if let Some(directory) = directory {
             command.current_dir(directory);
         }
+        let failed = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let supervised = matches!(role, Role::Worker | Role::Director);
         let stdin = File::open("/dev/null")?.into();
         before_exec(
@@ -120,10 +127,20 @@ impl Executable {
                 blocked: if supervised { SigSet::empty() } else { SigSet::all() },
                 // As at the start of the program; what it becomes raises it.
                 soft_descriptors: descriptor_limit::original(),
+                steps: steps.clone(),
+                failed: failed.clone(),
                 parent_death: supervised.then_some(Signal::SIGCONT),
             },
         );
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(|err| {
+            // What comes back from between fork and exec is a number, and not of which call.
+            let failed =
+                failed.read().ok().and_then(|nth| steps.get(usize::try_from(nth).ok()?.checked_sub(1)?));
+            match failed {
+                Some(step) => io::Error::new(err.kind(), format!("{step}: {err}")),
+                None => io::Error::new(err.kind(), format!("cannot execute the program: {err}")),
+            }
+        })?;
         Ok(Pid::from_raw(child.id() as i32))
     }
 }

@@ -6,6 +6,7 @@ use nix::unistd::{Pid, getppid};
 
 use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
 use crate::birth::descriptor_limit;
+use crate::birth::hooks::ForkHooks;
 use crate::birth::newborn::{self, Parents, name_process};
 use crate::conn::listen;
 use crate::error::StartError;
@@ -48,7 +49,7 @@ pub(crate) fn start(blueprint: Blueprint, programs: Programs) -> Result<Started,
 }
 
 /// Forks on request until the primary is gone. Returns never: not here, and not in what it forks.
-pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, programs: Programs) -> ! {
+pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, mut programs: Programs) -> ! {
     become_role(Role::ForkServer);
     name_process(PROCESS_NAME);
     // What it forks has it from here.
@@ -70,7 +71,7 @@ pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, progra
                 Ok(None) | Err(_) => fork::exit_now(0),
             };
         let Some(line) = fds.pop() else { fork::exit_now(1) };
-        match fork_peer(&control, peer) {
+        match fork_peer(&control, peer, &mut programs.hooks.before_fork) {
             Ok(Grandchild::Parent) => {}
             Ok(Grandchild::Newborn { middle }) => {
                 drop(control);
@@ -88,7 +89,9 @@ fn role_of(peer: PeerId) -> Role {
     }
 }
 
-fn fork_peer(control: &OwnedFd, peer: PeerId) -> Result<Grandchild, StartError> {
+fn fork_peer(control: &OwnedFd, peer: PeerId, before: &mut ForkHooks) -> Result<Grandchild, StartError> {
+    // BEFORE the checks: it is the user's code.
+    before.call().map_err(StartError::Hook)?;
     let proof = SingleThreaded::check()?;
     no_trace_of_tokio()?;
     flush_output();

@@ -4,5 +4,8 @@ pub(crate) mod checks;
 pub(crate) mod descriptor_limit;
 pub(crate) mod executable;
 pub(crate) mod forkserver;
+pub(crate) mod hooks;
+pub(crate) mod identity;
+pub(crate) mod memory;
 pub(crate) mod newborn;
 pub(crate) mod sentinel;

@@ -1,6 +1,7 @@
 //! What a worker or director does first, whichever way it came to be: signals, name, limits, sentinel, runtime.
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::{fs, io, process, thread};
@@ -9,22 +10,27 @@ use futures::FutureExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{Pid, fchown, getppid};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::arrival::{Arrival, Belongings};
+use crate::birth::checks::SingleThreaded;
 use crate::birth::descriptor_limit;
+use crate::birth::hooks::WorkerHooks;
+use crate::birth::identity::Identity;
+use crate::birth::memory::MemoryGauge;
 use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
 use crate::conn::{Means, Reception, listen};
 use crate::error::{BoxError, StartError};
 use crate::heartbeat::Heart;
 use crate::id::{PeerId, Slot, WorkerId};
-use crate::ipc::control::{self, ToPrimary};
+use crate::ipc::control::{self, ToPrimary, Welcome};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
 use crate::program::{Blueprint, DIRECTOR_DRAIN, MakeFuture, Program, Programs};
-use crate::role::{Role, become_role};
+use crate::role::{Role, become_role, role};
+use crate::sys::identity::set_variable;
 use crate::sys::{descriptors, fork, signals};
 use crate::worker::{Parts, Worker};
 
@@ -48,26 +54,28 @@ pub(crate) fn live(
     parents: Parents,
     role: Role,
     blueprint: Blueprint,
-    programs: Programs,
+    mut programs: Programs,
 ) -> ! {
     become_role(role);
-    let born = set_up_process(&parents).and_then(|()| {
+    let line = control.try_clone();
+    let born = set_up_process(&parents, &blueprint.identity).and_then(|()| {
+        programs.hooks.after_fork.call().map_err(StartError::Hook)?;
         let arrival = Arrival::receive(control, role)?;
-        let settled = settle(arrival, role, &blueprint)?;
+        let (program, hooks) = programs.of(role)?;
+        let settled = settle(arrival, role, &blueprint, hooks)?;
         // AFTER the handlers are there: until now all signals were blocked, as in the fork server, and one
         // that came meanwhile would have ended the process.
         SigSet::empty().thread_set_mask().map_err(StartError::system("sigprocmask"))?;
-        let program = programs.of(role)?;
         Ok((settled, program))
     });
     let ((worker, sentinel), program) = match born {
         Ok(born) => born,
-        // The primary is gone, or reads the reason on standard error.
         Err(err) => {
-            crate::event::warn(&format!("a {} could not be set up: {err}", name_of(role)));
+            tell_failure(line, &err);
             fork::exit_now(1)
         }
     };
+    drop(line);
     let runtime = blueprint.settings.runtime.clone().unwrap_or_default();
     let serving = worker.clone();
     // A fresh thread: what `main` keeps in thread-local storage (random generators, hash keys, the current
@@ -106,8 +114,15 @@ fn name_of(role: Role) -> &'static str {
 
 /// A worker or director that was executed and has reached its `.await`: the sentinel gets a thread of its own, the rest
 /// is the program's.
-pub(crate) fn join_in(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<Worker, StartError> {
-    let (worker, sentinel) = settle(arrival, role, blueprint)?;
+pub(crate) fn join_in(
+    arrival: Arrival,
+    role: Role,
+    blueprint: &Blueprint,
+    hooks: WorkerHooks,
+) -> Result<Worker, StartError> {
+    let line = arrival.control.try_clone();
+    let (worker, sentinel) =
+        settle(arrival, role, blueprint, hooks).inspect_err(|err| tell_failure(line, err))?;
     thread::Builder::new()
         .name("sentinel".into())
         .spawn(move || sentinel.watch_for_ever())
@@ -115,9 +130,23 @@ pub(crate) fn join_in(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Re
     Ok(worker)
 }
 
+/// Tells the primary why there will be no worker.
+fn tell_failure(line: io::Result<OwnedFd>, err: &StartError) {
+    let word = ToPrimary::BootFailed { error: control::text(err) };
+    // Where it is gone nobody hears it but whoever reads standard error.
+    if line.and_then(|line| control::try_send_with(line.as_fd(), &word, &[])).is_err() {
+        crate::event::warn(&format!("a {} could not be set up: {err}", name_of(role())));
+    }
+}
+
 /// What fork leaves to do that an exec would have done, and what must be right before anything else.
-fn set_up_process(parents: &Parents) -> Result<(), StartError> {
+fn set_up_process(parents: &Parents, identity: &Identity) -> Result<(), StartError> {
     let failed = StartError::system::<nix::Error>;
+    if !identity.environment().is_empty() {
+        // BEFORE the first code of the user's, which may start threads.
+        let proof = SingleThreaded::check()?;
+        identity.environment().iter().for_each(|(name, value)| set_variable(&proof, name, value));
+    }
     // The parent has done it too; whoever comes first, it is done before it matters.
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?;
     let null = fs::File::open("/dev/null").map_err(StartError::system("cannot open /dev/null"))?;
@@ -143,7 +172,12 @@ fn wait_for_end_of(middle: Pid) {
 }
 
 /// The part that both methods share: standard error, name, signals, the handle, the sentinel.
-fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker, Sentinel), StartError> {
+fn settle(
+    arrival: Arrival,
+    role: Role,
+    blueprint: &Blueprint,
+    hooks: WorkerHooks,
+) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
     let Belongings { page, stderr, messages, bell, rota, passing, ledger } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
@@ -152,16 +186,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
     // Takes a descriptor: one that is out of them must still be able to say so.
     let _ = crate::event::voice();
     let is_director = role == Role::Director;
-    if is_director {
-        name_process(DIRECTOR_NAME);
-    } else {
-        name_process(&format!("worker {}", welcome.slot));
-    }
-    // Once more: executing a file with capabilities has cleared it (prctl(2)).
-    nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(StartError::system("PR_SET_PDEATHSIG"))?;
-    raise_oom_score();
-    // A forked one has it from its parent already.
-    descriptor_limit::raise();
+    let gauge = change(&welcome, is_director, blueprint)?;
     let life = Arc::new(Life::new().map_err(StartError::system("eventfd"))?);
     set_up_signals(&life).map_err(StartError::system("sigaction"))?;
     let sockets = listen::take();
@@ -197,6 +222,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         reception: Some(reception),
         control: Some(ours),
         endpoint,
+        hooks,
     });
     if !is_director {
         worker.install();
@@ -207,8 +233,44 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         // The primary waits for so long at least.
         drain_timeout = drain_timeout.max(DIRECTOR_DRAIN);
     }
-    let sentinel = Sentinel::new(control, life, page, stderr, for_sentinel, drain_timeout);
+    let sentinel = Sentinel::new(control, life, page, stderr, for_sentinel, drain_timeout, gauge);
     Ok((worker, sentinel))
+}
+
+/// Becomes what it is to be to the system: name, score, limits, identity, directory.
+fn change(welcome: &Welcome, is_director: bool, blueprint: &Blueprint) -> Result<MemoryGauge, StartError> {
+    if is_director {
+        name_process(DIRECTOR_NAME);
+    } else {
+        name_process(&format!("worker {}", welcome.slot));
+    }
+    let primary = getppid();
+    raise_oom_score();
+    // A forked one has it from its parent already.
+    if !blueprint.settings.process.limits_descriptors() {
+        descriptor_limit::raise();
+    }
+    let gauge = MemoryGauge::open();
+    if let Some(owner) = blueprint.identity.owner() {
+        // Who opens /dev/stderr anew must own it. Best effort: who cannot still writes to the descriptor.
+        let _ = fchown(io::stderr(), Some(owner), None);
+    }
+    // AFTER the name and the score: the files in /proc are root's from then on.
+    blueprint.identity.take_on((!is_director).then_some(Slot(welcome.slot)))?;
+    // AFTER it: another user has cleared it, and so has executing a file with capabilities (prctl(2)).
+    nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).map_err(StartError::system("PR_SET_PDEATHSIG"))?;
+    if getppid() != primary {
+        return Err(StartError::Attach(io::ErrorKind::BrokenPipe.into()));
+    }
+    enter(blueprint.settings.process.directory.as_deref())?;
+    Ok(gauge)
+}
+
+/// Changes the working directory, as whoever this process is by now.
+fn enter(directory: Option<&Path>) -> Result<(), StartError> {
+    let Some(directory) = directory else { return Ok(()) };
+    std::env::set_current_dir(directory)
+        .map_err(|source| StartError::Step { call: format!("chdir({})", directory.display()), source })
 }
 
 /// TERM drains. What a terminal or an operator sends to the whole group is the primary's business.
@@ -266,7 +328,13 @@ fn serve(
 /// Makes the program's future and waits for it and what it began.
 pub(crate) async fn run(worker: Worker, make: MakeFuture) -> Result<(), BoxError> {
     let own = worker.clone();
-    let mut program = Box::pin(AssertUnwindSafe(async move { make(own).await }).catch_unwind());
+    let mut program = Box::pin(
+        AssertUnwindSafe(async move {
+            own.begin().await?;
+            make(own).await
+        })
+        .catch_unwind(),
+    );
     // BEFORE the first message is heard the program has had a turn: handlers that it registers there miss none
     // of those that have waited for this process, however many they are.
     let begun = futures::poll!(&mut program);
@@ -298,7 +366,7 @@ pub(crate) fn error_of(ended: &thread::Result<Result<(), BoxError>>) -> Option<S
 }
 
 /// An error with its causes.
-fn chain(err: &dyn std::error::Error) -> String {
+pub(crate) fn chain(err: &(dyn std::error::Error + 'static)) -> String {
     let mut text = err.to_string();
     let mut source = err.source();
     while let Some(cause) = source {

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getppid};
 
 use crate::birth::arrival::StderrRelay;
+use crate::birth::memory::MemoryGauge;
 use crate::conn::ListeningSocket;
 use crate::dump;
 use crate::ipc::control::{self, ToPrimary, ToWorker};
@@ -40,6 +41,7 @@ pub(crate) struct Sentinel {
     stderr: Relay,
     sockets: Vec<ListeningSocket>,
     drain_timeout: Duration,
+    gauge: MemoryGauge,
     /// Its socket to the primary has ended.
     orphaned: bool,
     primary: Pid,
@@ -76,6 +78,7 @@ impl Sentinel {
         stderr: StderrRelay,
         sockets: Vec<ListeningSocket>,
         drain_timeout: Duration,
+        gauge: MemoryGauge,
     ) -> Self {
         // `stderr.write` is dropped: the process has it as descriptor 2.
         let StderrRelay { read, real, write: _ } = stderr;
@@ -86,6 +89,7 @@ impl Sentinel {
             stderr,
             sockets,
             drain_timeout,
+            gauge,
             orphaned: false,
             primary: getppid(),
             line_ended: None,
@@ -138,11 +142,15 @@ impl Sentinel {
             self.stderr.step();
         }
         self.keep_deadlines(Instant::now());
+        self.gauge.look(&self.stderr.page);
     }
 
     fn wait(&self) -> Rung {
         let look = self.line_ended.map(|_| Instant::now() + LOOK_EVERY);
-        let deadline = [self.kill_at, self.close_queue_at, self.drain_at, look].into_iter().flatten().min();
+        let deadline = [self.kill_at, self.close_queue_at, self.drain_at, look, self.gauge.due()]
+            .into_iter()
+            .flatten()
+            .min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             Some(at) => {

@@ -60,8 +60,8 @@ impl Builder {
         self
     }
 
-    /// Recycles a worker whose private memory (`Private_Clean` and `Private_Dirty` of `/proc/PID/smaps_rollup`, proc(5))
-    /// is more than so many bytes at three looks in a row, 5 s apart (default: never). As
+    /// Recycles a worker whose private memory ([`WorkerStatus::private_memory`](crate::WorkerStatus::private_memory))
+    /// is more than so many bytes at three looks in a row, each 5 s to 20 s after the one before (default: never). As
     /// [`max_requests`](Self::max_requests) otherwise.
     ///
     /// # Example

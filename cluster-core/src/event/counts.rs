@@ -48,6 +48,14 @@ impl ConnectionCounts {
     }
 }
 
+/// All that is counted of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct WorkerCounts {
+    pub(crate) connections: ConnectionCounts,
+    /// In bytes, if it was measured yet.
+    pub(crate) private_memory: Option<u64>,
+}
+
 /// How a listening socket of the cluster stands.
 ///
 /// # Example

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Scheduling;
 pub(crate) use crate::command::Command;
 use crate::error::{CommandError, ReloadError};
-use crate::event::{ConnectionCounts, Event, ListenerStatus, Status};
+use crate::event::{Event, ListenerStatus, Status, WorkerCounts};
 use crate::id::{PeerId, WorkerId};
 use crate::ipc::codec;
 use crate::sys::channel;
@@ -136,7 +136,7 @@ pub(crate) enum ToDirector {
     },
     Event(Event),
     /// What some workers have counted.
-    Counts(Vec<(WorkerId, ConnectionCounts)>),
+    Counts(Vec<(WorkerId, WorkerCounts)>),
     /// How a listener stands, by its number.
     Listener {
         number: u16,

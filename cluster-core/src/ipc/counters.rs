@@ -1,7 +1,7 @@
 //! What is counted, told to the director: only what has changed since it was told last.
 use std::collections::BTreeMap;
 
-use crate::event::{ConnectionCounts, ListenerStatus};
+use crate::event::{ListenerStatus, WorkerCounts};
 use crate::id::WorkerId;
 use crate::ipc::control::ToDirector;
 
@@ -11,7 +11,7 @@ const PER_WORD: usize = 400;
 /// What the director was told.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    workers: BTreeMap<WorkerId, ConnectionCounts>,
+    workers: BTreeMap<WorkerId, WorkerCounts>,
     listeners: Vec<ListenerStatus>,
 }
 
@@ -20,11 +20,11 @@ impl Told {
     /// new the next time as well.
     pub(crate) fn tell_counts(
         &mut self,
-        workers: BTreeMap<WorkerId, ConnectionCounts>,
+        workers: BTreeMap<WorkerId, WorkerCounts>,
         mut tell: impl FnMut(&ToDirector) -> bool,
     ) {
         self.workers.retain(|known, _| workers.contains_key(known));
-        let is_new = |(id, counts): &(WorkerId, ConnectionCounts)| {
+        let is_new = |(id, counts): &(WorkerId, WorkerCounts)| {
             self.workers.get(id).copied().unwrap_or_default() != *counts
         };
         let changed: Vec<_> = workers.into_iter().filter(is_new).collect();
@@ -63,11 +63,12 @@ impl Told {
 mod tests {
     use super::*;
     use crate::Scheduling;
-    use crate::event::Status;
+    use crate::event::{ConnectionCounts, Status};
     use crate::ipc::codec;
 
-    fn counts(open: u64) -> ConnectionCounts {
-        ConnectionCounts { open, total: 9, ..ConnectionCounts::default() }
+    fn counts(open: u64) -> WorkerCounts {
+        let connections = ConnectionCounts { open, total: 9, ..ConnectionCounts::default() };
+        WorkerCounts { connections, private_memory: Some(1 << 20) }
     }
 
     fn listener(queued: u32) -> ListenerStatus {
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn the_largest_counts_of_the_largest_cluster_fit_into_their_words() {
         let most = u64::MAX;
-        let largest = ConnectionCounts {
+        let connections = ConnectionCounts {
             open: most,
             total: most,
             offered: most,
@@ -122,6 +123,7 @@ mod tests {
             revoked: most,
             rings: most,
         };
+        let largest = WorkerCounts { connections, private_memory: Some(most) };
         let all: BTreeMap<_, _> = (0..70_000).map(|nth| (WorkerId(most - nth), largest)).collect();
         let mut status = Status::default();
         let mut told = Told::default();

@@ -63,6 +63,7 @@ mod tests {
             generation: u64::MAX,
             state: WorkerState::Draining,
             connections: ConnectionCounts::default(),
+            private_memory: Some(u64::MAX),
         };
         let workers = (0..workers).map(worker).collect();
         Status { generation: u64::MAX, slots: u16::MAX, workers, ..Status::default() }

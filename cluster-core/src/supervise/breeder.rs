@@ -84,8 +84,15 @@ impl Breeder {
         // Its last words are the reason where it does not come up.
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         descriptors::set_nonblocking(read.as_fd())?;
-        let execution =
-            Execution { role: Role::ForkServer, control: theirs, stderr: Some(write), defaults: Vec::new() };
+        let execution = Execution {
+            role: Role::ForkServer,
+            control: theirs,
+            stderr: Some(write),
+            defaults: Vec::new(),
+            variables: Vec::new(),
+            // It stays what the primary is: what it forks becomes somebody else.
+            steps: Vec::new(),
+        };
         let pid = executable.execute(execution)?;
         Self::attend(Started { control, pid }, generation, Some(read), notes)
             .inspect_err(|_| process::discard(pid))

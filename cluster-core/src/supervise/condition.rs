@@ -1,7 +1,7 @@
 //! What the kernel says that a process does: `/proc/PID/status` (proc_pid_status(5)).
 use std::fs;
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use crate::supervise::input::Condition;
 
@@ -10,11 +10,19 @@ pub(super) fn of(pid: Pid) -> Condition {
     fs::read_to_string(format!("/proc/{pid}/status")).map_or(Condition::Runs, |status| parse(&status))
 }
 
+/// The real user of a process that was not reaped.
+pub(super) fn owner_of(pid: Pid) -> Option<Uid> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    field(&status, "Uid").split_whitespace().next()?.parse().ok().map(Uid::from_raw)
+}
+
+fn field<'s>(status: &'s str, name: &str) -> &'s str {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.map_or("", str::trim)
+}
+
 fn parse(status: &str) -> Condition {
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.map_or("", str::trim)
-    };
+    let field = |name: &str| field(status, name);
     let is_set = |name: &str| field(name).parse::<u64>().is_ok_and(|value| value != 0);
     if is_set("CoreDumping") {
         Condition::DumpsCore
@@ -53,5 +61,6 @@ mod tests {
     #[test]
     fn this_process_runs() {
         assert_eq!(of(nix::unistd::getpid()), Condition::Runs);
+        assert_eq!(owner_of(nix::unistd::getpid()), Some(nix::unistd::getuid()));
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::birth::executable::Executable;
 use crate::birth::forkserver::Started;
+use crate::birth::identity::Identity;
 use crate::config::{HangLimit, Settings, Workers};
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{AdmissionPolicy, Book, Cut, Handoff, Watch};
@@ -39,6 +40,8 @@ use crate::supervise::signals::{Signals, Stops};
 /// All that a primary needs to begin.
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
+    /// What workers and the director are.
+    pub(crate) identity: Identity,
     pub(crate) workers: Workers,
     /// The most workers that there can be.
     pub(crate) most_workers: u16,
@@ -81,6 +84,7 @@ struct Driver {
     generations: Generations,
     /// What the pool has still to be told, one per turn: in between everybody else is heard.
     untold: VecDeque<Input>,
+    identity: Identity,
     sockets: Vec<ClusterSocket>,
     watch: Watch,
     /// None where the cluster's connections are not limited.
@@ -248,6 +252,7 @@ impl Driver {
             forks,
             generations: Generations::from([(FIRST_GENERATION, Generation::new(executable, breeder))]),
             untold: VecDeque::new(),
+            identity: plan.identity,
             sockets: plan.sockets,
             watch,
             book,

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::killpg;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -55,7 +56,7 @@ impl Orphans {
 
     /// A worker's process has been reaped.
     pub(crate) fn worker_ended(&mut self, pid: Pid) {
-        self.past.retain(|group| killpg(*group, None).is_ok());
+        self.past.retain(|group| is_there(*group));
         self.past.push_back(pid);
         if self.past.len() > PAST_GROUPS {
             self.past.pop_front();
@@ -64,7 +65,7 @@ impl Orphans {
 
     /// Whether anything of what workers have left is still there. It was killed with them, and takes its time to die.
     pub(crate) fn are_left(&mut self) -> bool {
-        self.past.retain(|group| killpg(*group, None).is_ok());
+        self.past.retain(|group| is_there(*group));
         !self.past.is_empty()
     }
 
@@ -90,6 +91,11 @@ impl Orphans {
         self.unknown = seen;
         self.unknown.values().min().map(|since| *since + PATIENCE_OF_PID_1)
     }
+}
+
+/// Whether a group has processes. They may be of another user, and not ours to signal.
+fn is_there(group: Pid) -> bool {
+    killpg(group, None) != Err(Errno::ESRCH)
 }
 
 /// All children, whichever of our threads is their parent.

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -12,11 +11,12 @@ use tokio::sync::mpsc;
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{Book, Entry, Handoff, Watch};
 use crate::error::StartError;
-use crate::event::last_lines;
+use crate::event::{last_lines, voice};
 use crate::id::{PeerId, Seat};
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, ToWorker, Welcome};
 use crate::ipc::exchange::Exchange;
 use crate::scoreboard::Page;
+use crate::supervise::force;
 use crate::supervise::input::{self, End, Input};
 use crate::supervise::note::Note;
 use crate::supervise::relay::{relay, write_if_room};
@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     entry: Option<Arc<Entry>>,
     stderr: Option<OwnedFd>,
     process: Option<Process>,
+    /// How often its memory had been measured at the last look.
+    measurements: u64,
 }
 
 /// Its process.
@@ -87,12 +89,13 @@ impl Peer {
         let (page, page_fd) = Mapped::<Page>::create(c"cluster-worker").map_err(system("memfd_create"))?;
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
         descriptors::set_nonblocking(read.as_fd()).map_err(system("fcntl"))?;
-        let real = io::stderr();
+        let (real, voice) = (io::stderr(), voice());
         let mut fds = vec![
             page_fd.as_fd(),
             read.as_fd(),
             write.as_fd(),
-            real.as_fd(),
+            // One that does not wait, opened by us: another user could not open it anew.
+            voice.map_or(real.as_fd(), AsFd::as_fd),
             their_messages.as_fd(),
             place.watch.bell().as_fd(),
             place.watch.rota(),
@@ -120,7 +123,8 @@ impl Peer {
         };
         joined.map_err(StartError::system("cannot attend the message socket"))?;
         place.watch.join(page.clone());
-        let peer = Self { control: Arc::new(ours), page, entry, stderr: Some(read), process: None };
+        let peer =
+            Self { control: Arc::new(ours), page, entry, stderr: Some(read), process: None, measurements: 0 };
         Ok((peer, Newcomer { control: theirs, stderr: write }))
     }
 
@@ -159,6 +163,12 @@ impl Peer {
         &self.page
     }
 
+    /// Its private memory in bytes, if that was measured since the last look.
+    pub(crate) fn new_measurement(&mut self) -> Option<u64> {
+        let before = std::mem::replace(&mut self.measurements, self.page.measurements());
+        self.page.private_memory().filter(|_| before != self.measurements)
+    }
+
     /// Its process has ended: its part in the cluster's connections is free.
     pub(crate) fn give_up_share(&mut self) {
         self.entry = None;
@@ -179,11 +189,11 @@ impl Peer {
     }
 
     pub(crate) fn kill(&self) {
-        // A root primary without CAP_KILL cannot kill a worker of another user: that does it itself.
+        // First, because one that cannot be killed from here does it itself.
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Kill);
         if let Some(process) = &self.process {
-            let _ = killpg(process.pid, Signal::SIGKILL);
-            let _ = process::pidfd_kill(process.pidfd.as_fd(), Signal::SIGKILL);
+            let _ = force::end_group(process.pid);
+            force::end(process.pid, process.pidfd.as_fd());
         }
     }
 }
@@ -285,7 +295,7 @@ impl Follower {
     /// that has left the group may hold the sockets: they are read until they are empty, not until they
     /// are closed.
     async fn bury(mut self) {
-        let _ = killpg(self.process.pid, Signal::SIGKILL);
+        let _ = force::end_group(self.process.pid);
         while self.hears {
             match hear(self.peer, &self.control, self.process.pid) {
                 Heard::Nothing => break,

@@ -154,7 +154,7 @@ impl Pool {
                     let (pid, state, generation) = (member.pid, member.state(), member.generation);
                     // What it counts is in its page, which the pool does not see.
                     let connections = ConnectionCounts::default();
-                    Some(WorkerStatus { id, slot, pid, generation, state, connections })
+                    Some(WorkerStatus { id, slot, pid, generation, state, connections, private_memory: None })
                 })
                 .collect(),
             listeners: Vec::new(),

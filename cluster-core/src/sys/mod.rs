@@ -18,6 +18,7 @@ pub(crate) mod fork;
 pub(crate) mod interrupt;
 pub(crate) mod kill_timer;
 pub(crate) mod memory;
+pub(crate) mod identity;
 pub(crate) mod page;
 pub(crate) mod parcel;
 pub(crate) mod process;

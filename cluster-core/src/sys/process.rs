@@ -3,14 +3,17 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::eventfd::EventFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
+use crate::birth::identity::Step;
 use crate::event::Usage;
 use crate::sys::descriptors::{cloexec_all_from_3, place, set_cloexec};
 use crate::sys::start;
@@ -81,6 +84,11 @@ fn usage(used: &libc::rusage) -> Usage {
 /// Ends a child that nobody will follow.
 pub(crate) fn discard(pid: Pid) {
     let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+    wait_for(pid);
+}
+
+/// Waits until a child has ended, and forgets how.
+pub(crate) fn wait_for(pid: Pid) {
     while nix::sys::wait::waitpid(pid, None) == Err(Errno::EINTR) {}
 }
 
@@ -97,6 +105,10 @@ pub(crate) struct AcrossExec {
     pub(crate) blocked: SigSet,
     /// Its soft limit of descriptors, where that is another than ours.
     pub(crate) soft_descriptors: Option<u64>,
+    /// What it becomes, in this order.
+    pub(crate) steps: Vec<Step>,
+    /// The number of the step that failed is added to it, from 1.
+    pub(crate) failed: Arc<EventFd>,
     /// Is told by this signal that its parent is gone.
     pub(crate) parent_death: Option<Signal>,
 }
@@ -123,6 +135,13 @@ pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
         if let Some(mask) = mask {
             start::set_mask(mask);
         }
+        for (nth, step) in (1..).zip(&setup.steps) {
+            step.take().inspect_err(|_| {
+                // The error goes on; where it cannot be said whose it is, that is all.
+                let _ = setup.failed.write(nth);
+            })?;
+        }
+        // AFTER the steps: another user has none.
         if let Some(signal) = setup.parent_death {
             nix::sys::prctl::set_pdeathsig(signal)?;
             if nix::unistd::getppid() != parent {

@@ -1,8 +1,11 @@
 //! Making processes, and letting go of those that never came to be.
+use nix::unistd::fchown;
+
 use crate::birth::executable::Execution;
 use crate::id::{PeerId, Seat};
 use crate::role::Role;
 use crate::supervise::driver::Driver;
+use crate::supervise::force;
 use crate::supervise::input::{Entry, Input};
 use crate::supervise::peer::{Born, Newcomer, Peer, Place, Watcher};
 use crate::sys::process;
@@ -67,6 +70,10 @@ impl Driver {
             return Ok(());
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from) / usize::from(self.slots);
+        if let Some(owner) = self.identity.owner() {
+            // Who opens /dev/stderr anew must own it. Best effort: who cannot still writes to the descriptor.
+            let _ = fchown(&newcomer.stderr, Some(owner), None);
+        }
         let execution = Execution {
             role: match seat {
                 Seat::Slot(_) => Role::Worker,
@@ -75,12 +82,16 @@ impl Driver {
             control: newcomer.control,
             stderr: Some(newcomer.stderr),
             defaults: vec![("TOKIO_WORKER_THREADS", threads.max(1).to_string())],
+            variables: self.identity.environment().to_vec(),
+            steps: self.identity.steps(match seat {
+                Seat::Slot(slot) => Some(slot),
+                Seat::Director => None,
+            }),
         };
-        let pid =
-            of.executable.execute(execution).map_err(|err| format!("cannot execute the program: {err}"))?;
+        let pid = of.executable.execute(execution).map_err(|err| err.to_string())?;
         // Nobody but us reaps it, so the pid is its own until then.
         let pidfd = process::pidfd_open(pid).map_err(|err| {
-            process::discard(pid);
+            force::discard(pid);
             format!("pidfd_open: {err}")
         })?;
         self.follow(Born { peer, pid, pidfd });
@@ -106,7 +117,7 @@ impl Driver {
             Ok(()) => Input::Born { peer, pid: pid.as_raw() as u32 },
             Err(err) => {
                 self.give_up_peer(peer);
-                process::discard(pid);
+                force::discard(pid);
                 Input::Stillborn { peer, error: format!("cannot follow {peer}: {err}") }
             }
         };

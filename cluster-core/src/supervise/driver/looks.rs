@@ -21,8 +21,9 @@ impl Driver {
     /// One look at what all processes use and do, and the time of the next.
     pub(super) fn weigh(&mut self) -> Input {
         self.weigh_at = Some(Instant::now() + WEIGH_EVERY);
-        let load = |held: &Peer| Load { requests: held.page().requests(), memory: None };
-        Input::Weighed { loads: self.peers.iter().map(|(peer, held)| (*peer, load(held))).collect() }
+        let load =
+            |held: &mut Peer| Load { requests: held.page().requests(), memory: held.new_measurement() };
+        Input::Weighed { loads: self.peers.iter_mut().map(|(peer, held)| (*peer, load(held))).collect() }
     }
 
     /// A closer look at one that is silent.
