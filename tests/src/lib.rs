@@ -183,6 +183,23 @@ pub fn status_field(pid: u32, field: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Whether a set of signals in `/proc/PID/status`, such as `SigIgn`, has this one.
+pub fn has_in(pid: u32, set: &str, signal: nix::sys::signal::Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":\t"));
+    let set = line.and_then(|line| u64::from_str_radix(line, 16).ok()).unwrap_or(0);
+    set >> (signal as i32 - 1) & 1 == 1
+}
+
+/// Whether what this process starts has this signal ignored, and shall have it so: a script has started it with `&`.
+pub fn ignores(signal: nix::sys::signal::Signal) -> bool {
+    let ignores = has_in(std::process::id(), "SigIgn", signal);
+    if ignores {
+        println!("skipped: {signal} is ignored in whatever is started here");
+    }
+    ignores
+}
+
 /// Processor time that a process has used, in ticks of 10 ms.
 pub fn processor_time(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -234,6 +234,25 @@ fn the_tests_that_the_guide_for_node_users_names_are_there() {
 }
 
 #[test]
+fn every_signal_that_is_named_in_the_code_is_in_its_page() {
+    let page = fs::read_to_string(root().join("docs/signals.md")).unwrap();
+    let mut named = 0;
+    for file in ["supervise/signals.rs", "birth/newborn.rs"] {
+        let text = fs::read_to_string(root().join("cluster-core/src").join(file)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        // SigSet and the like are no signals.
+        let signals = words.filter_map(|word| word.strip_prefix("SIG")).filter(|name| !name.is_empty());
+        for name in signals {
+            named += 1;
+            let known = page.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == name);
+            assert!(known, "docs/signals.md does not tell what SIG{name} does ({file})");
+        }
+    }
+    assert!(named > 15, "{named}");
+    assert!(page.contains("what clients see"));
+}
+
+#[test]
 fn functions_are_no_longer_than_80_lines() {
     for crate_name in ["cluster-core", "cluster-axum", "cluster-actix", "bench"] {
         for (path, text) in files(&root().join(crate_name).join("src"), ".rs") {

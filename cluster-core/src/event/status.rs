@@ -155,6 +155,7 @@ impl Status {
             | Event::Reloading { .. }
             | Event::Reloaded { .. }
             | Event::ReloadFailed { .. }
+            | Event::ReopenLogs
             | Event::Undelivered { .. }
             | Event::EventsLost { .. } => {}
         }

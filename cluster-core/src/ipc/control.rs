@@ -77,6 +77,8 @@ pub(crate) enum ToWorker {
     Stay,
     /// End yourself and your group now.
     Kill,
+    /// Log files were moved away.
+    ReopenLogs,
 }
 
 /// From a worker or a director to the primary.

@@ -173,6 +173,10 @@ impl Peer {
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Stay);
     }
 
+    pub(crate) fn reopen_logs(&self) {
+        let _ = control::try_send(self.control.as_fd(), &ToWorker::ReopenLogs);
+    }
+
     pub(crate) fn kill(&self) {
         // A root primary without CAP_KILL cannot kill a worker of another user: that does it itself.
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Kill);
