@@ -172,14 +172,14 @@ fn pid_1_that_gives_up_exits_with_70() {
 }
 
 #[test]
-fn without_a_terminal_and_with_standard_input_closed_it_serves_and_a_hang_up_stops_nothing() {
+fn without_a_terminal_and_with_standard_input_closed_it_serves_and_reloads_at_a_hang_up() {
     let words = or_skip!(namespace());
     for method in METHODS {
         // As `docker run -d`: a session of its own that no terminal controls.
         let detached = [&["setsid", "--wait", "sh", "-c", "exec \"$0\" \"$@\" 0<&-"], &words[..]].concat();
         let container = Container::start(&detached, method, &["workers=2"]);
         signal(container.first(), Signal::SIGHUP).unwrap();
-        eventually("it says so", || container.said().contains("SIGHUP"));
+        container.app.wait_for_line("reloaded 2", 0).unwrap();
         assert!(who(container.app.addr()).is_ok(), "{method}");
         signal(container.first(), Signal::SIGTERM).unwrap();
         assert_eq!(container.app.wait().unwrap().code(), Some(0), "{method}");

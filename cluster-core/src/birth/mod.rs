@@ -6,3 +6,4 @@ pub(crate) mod executable;
 pub(crate) mod forkserver;
 pub(crate) mod newborn;
 pub(crate) mod sentinel;
+pub(crate) mod service_variables;

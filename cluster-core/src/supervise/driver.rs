@@ -32,6 +32,7 @@ use crate::supervise::breeder::Breeder;
 use crate::supervise::driver::generations::{Generation, Generations};
 use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::note::Note;
+use crate::supervise::notifier::Notifier;
 use crate::supervise::orphans::Orphans;
 use crate::supervise::peer::{Born, Peer};
 use crate::supervise::pool::{FIRST_GENERATION, Pool};
@@ -102,6 +103,7 @@ struct Driver {
     /// When to look next at what they use and do. None: nobody wants to know.
     weigh_at: Option<Instant>,
     announcer: Announcer,
+    notifier: Notifier,
     /// Events that the director had no room for.
     untold_events: u64,
     /// What the director knows of what is counted.
@@ -127,8 +129,13 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     let mut verdict = driver.decide(Input::Time);
     while verdict.is_none() {
         let input = tokio::select! {
-            // In this order: what has happened is known before what is asked.
             biased;
+            // BEFORE all else: while this loop turns, the service manager's watchdog is told so.
+            () = until(driver.notifier.due()) => {
+                driver.notifier.take_turn(Instant::now());
+                None
+            }
+            // In this order: what has happened is known before what is asked.
             note = inbox.recv() => match note {
                 Some(note) => {
                     driver.note(note);
@@ -257,6 +264,7 @@ impl Driver {
             weigh_at: plan.settings.recycling.weighs().then(Instant::now),
             look_at: plan.settings.hang.map(|_| Instant::now()),
             announcer: Announcer::from_environment(),
+            notifier: Notifier::from_environment(plan.workers.count, FIRST_GENERATION),
             untold_events: 0,
             told: Told::default(),
             counters_due: Instant::now(),

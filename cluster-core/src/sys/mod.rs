@@ -13,6 +13,7 @@ pub(crate) mod alarm;
 pub(crate) mod ancillary;
 pub(crate) mod channel;
 pub(crate) mod descriptors;
+pub(crate) mod environment;
 pub(crate) mod fork;
 pub(crate) mod page;
 pub(crate) mod parcel;

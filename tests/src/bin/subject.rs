@@ -469,6 +469,13 @@ async fn answer(
         "orphan" => orphan(rest),
         "burn-descriptors" => burn_descriptors(worker),
         "env" => env::var(rest).unwrap_or_else(|err| err.to_string()),
+        "child-env" => match Command::new("printenv").arg(rest).output() {
+            Ok(output) if output.status.success() => {
+                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            }
+            Ok(_) => "not there".to_owned(),
+            Err(err) => err.to_string(),
+        },
         "garbage" => garbage(),
         "child" => child(knobs),
         "child-limit" => child_limit(Command::new("sh").args(["-c", "ulimit -Sn"])),
