@@ -36,7 +36,9 @@ pub fn subject(program: &str, method: &str, knobs: &[&str]) -> Command {
 pub fn subject_at(program: &str, method: &str, addr: &str, knobs: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args([method, addr]).args(knobs);
-    for variable in ["CLUSTER_WORKERS", "WEB_CONCURRENCY", "CLUSTER_ROLE"] {
+    let service_manager = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+    for variable in ["CLUSTER_WORKERS", "WEB_CONCURRENCY", "CLUSTER_ROLE"].into_iter().chain(service_manager)
+    {
         command.env_remove(variable);
     }
     command
