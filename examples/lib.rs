@@ -33,3 +33,7 @@ mod listeners {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/scheduling.md")]
 mod scheduling {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/signals.md")]
+mod signals {}

@@ -17,7 +17,7 @@ pub(crate) use self::culprit::{is_own, waits_for_work};
 use self::exit::raw_status;
 pub(crate) use self::exit::{Ending, last_lines};
 pub use self::exit::{Exit, ExitReason, Next, Usage};
-pub(crate) use self::print::{speak_as, voice, warn};
+pub(crate) use self::print::{inform, speak_as, voice, warn};
 pub use self::status::{Status, WorkerState, WorkerStatus};
 use crate::id::{Slot, WorkerId};
 
@@ -231,6 +231,9 @@ pub enum Event {
         /// The last lines that it wrote to standard error.
         last_stderr: Vec<String>,
     },
+    /// Whoever writes log files shall open them anew: they were moved away, and the primary was told so (SIGUSR1). The
+    /// primary has none; workers hear of it by [`Worker::reopen_logs`](crate::Worker::reopen_logs).
+    ReopenLogs,
     /// Messages did not arrive.
     #[non_exhaustive]
     Undelivered {
@@ -332,6 +335,7 @@ impl Event {
             | Event::RollingBack { .. }
             | Event::Reloaded { .. }
             | Event::ReloadFailed { .. }
+            | Event::ReopenLogs
             | Event::EventsLost { .. }
             | Event::Stopping { .. }
             | Event::StoppingNow

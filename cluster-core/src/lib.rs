@@ -168,7 +168,7 @@ pub use role::{Role, is_primary, is_worker, role};
 #[cfg(target_os = "linux")]
 pub use scheduling::Scheduling;
 #[cfg(target_os = "linux")]
-pub use worker::{Draining, Worker, try_worker, worker};
+pub use worker::{Draining, ReopenLogs, Worker, try_worker, worker};
 
 /// For the adapters; no promise is made about it.
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 //! What a worker's sentinel and its runtime tell each other, without a lock: the runtime may be stuck.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use nix::sys::eventfd::EventFd;
 
@@ -20,6 +20,8 @@ pub(crate) struct Life {
     finished: AtomicBool,
     /// For the sentinel: the thread on which the runtime has turned last; 0 before that.
     pub(crate) turned_on: Arc<AtomicI32>,
+    /// For the runtime: how often log files were to be opened anew.
+    log_reopens: AtomicU64,
     pub(crate) for_runtime: Arc<EventFd>,
     pub(crate) for_sentinel: Arc<EventFd>,
     /// Rung when the program has ended and its standard error has been passed on.
@@ -38,6 +40,7 @@ impl Life {
             ends: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             turned_on: Arc::new(AtomicI32::new(0)),
+            log_reopens: AtomicU64::new(0),
             for_runtime: Arc::new(bell()?),
             for_sentinel: Arc::new(bell()?),
             passed_on: Arc::new(bell()?),
@@ -49,6 +52,21 @@ impl Life {
         self.close_queue.fetch_or(close_queue, Ordering::Release);
         self.drain.store(true, Ordering::Release);
         let _ = self.for_runtime.write(1);
+    }
+
+    /// Whether the runtime was told to drain.
+    pub(crate) fn drains(&self) -> bool {
+        self.drain.load(Ordering::Acquire)
+    }
+
+    /// Tells the runtime that log files were moved away. Takes no lock, either.
+    pub(crate) fn reopen_logs(&self) {
+        self.log_reopens.fetch_add(1, Ordering::Release);
+        let _ = self.for_runtime.write(1);
+    }
+
+    pub(crate) fn log_reopens(&self) -> u64 {
+        self.log_reopens.load(Ordering::Acquire)
     }
 
     /// BEFORE `drain`: tells the runtime that it waits for nothing from the primary.

@@ -1,7 +1,9 @@
 //! A worker from inside: the handle that the application holds.
+mod logs;
 pub(crate) mod messages;
 
 use std::future::Future;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -11,6 +13,9 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::eventfd::EventFd;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -28,6 +33,7 @@ use crate::life::Life;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
 use crate::sys::readiness;
+pub use crate::worker::logs::ReopenLogs;
 
 /// This worker process. Cheap to clone; in a handler it is an extractor, elsewhere [`worker()`] gives it.
 ///
@@ -59,6 +65,8 @@ struct Inner {
     has_told_end: AtomicBool,
     draining: CancellationToken,
     lame_duck_over: CancellationToken,
+    /// How often log files were to be opened anew.
+    log_reopens: watch::Sender<u64>,
     /// What a drain waits for.
     tasks: TaskTracker,
     endpoint: Endpoint,
@@ -144,6 +152,7 @@ impl Worker {
                 has_told_end: AtomicBool::new(false),
                 draining: CancellationToken::new(),
                 lame_duck_over: CancellationToken::new(),
+                log_reopens: watch::Sender::new(0),
                 tasks: parts.endpoint.inbox().tasks().clone(),
                 endpoint: parts.endpoint,
                 listeners: parts.listeners,
@@ -316,6 +325,27 @@ impl Worker {
         self.inner.draining.is_cancelled()
     }
 
+    /// Hears, each time, that log files shall be opened anew: the primary was sent SIGUSR1, after somebody had moved them
+    /// away. What came before this call is not heard; what comes again before one has looked is heard once.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use futures::StreamExt;
+    ///
+    /// # fn open_log_anew() {}
+    /// # async fn program(worker: cluster_core::Worker) {
+    /// let mut moved = worker.reopen_logs();
+    /// tokio::spawn(async move {
+    ///     while moved.next().await.is_some() {
+    ///         open_log_anew();
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn reopen_logs(&self) -> ReopenLogs {
+        ReopenLogs::of(self.inner.log_reopens.subscribe())
+    }
+
     /// Runs a task that a drain waits for, and the end of the worker's program, up to the drain deadline: so long
     /// after the drain began, or after the program returned (or panicked) of its own accord, the process is killed.
     ///
@@ -389,9 +419,10 @@ impl Worker {
             crate::event::warn(&format!("worker {} cannot take part in messages: {err}", self.id()));
             self.inner.endpoint.abandon();
         }
-        let heard = match readiness::watch(self.inner.life.for_runtime.clone()) {
-            Ok(bell) => bell.readable().await.map(drop),
-            Err(err) => Err(err),
+        let bell = readiness::watch(self.inner.life.for_runtime.clone());
+        let heard = match &bell {
+            Ok(bell) => self.hear_until(bell, Life::drains).await.map_err(|err| err.to_string()),
+            Err(err) => Err(err.to_string()),
         };
         if let Err(err) = heard {
             crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", self.id()));
@@ -409,6 +440,26 @@ impl Worker {
         });
         tokio::time::sleep(self.inner.lame_duck).await;
         self.inner.lame_duck_over.cancel();
+        // What is open yet may take long, and writes its log as before.
+        if let Ok(bell) = bell {
+            let _ = self.hear_until(&bell, |_| false).await;
+        }
+    }
+
+    /// Passes on what the sentinel says, until `is_over`.
+    async fn hear_until(&self, bell: &AsyncFd<Arc<EventFd>>, is_over: fn(&Life) -> bool) -> io::Result<()> {
+        let life = &self.inner.life;
+        loop {
+            let mut rung = bell.readable().await?;
+            let _ = life.for_runtime.read();
+            rung.clear_ready();
+            // AFTER the bell is read: what comes from here on rings it again.
+            let count = life.log_reopens();
+            self.inner.log_reopens.send_if_modified(|known| std::mem::replace(known, count) != count);
+            if is_over(life) {
+                return Ok(());
+            }
+        }
     }
 
     /// The lame duck ends early: nothing is open that it could serve.

@@ -37,7 +37,9 @@ pub fn subject(program: &str, method: &str, knobs: &[&str]) -> Command {
 pub fn subject_at(program: &str, method: &str, addr: &str, knobs: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args([method, addr]).args(knobs);
-    for variable in ["CLUSTER_WORKERS", "WEB_CONCURRENCY", "CLUSTER_ROLE"] {
+    let service_manager = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+    for variable in ["CLUSTER_WORKERS", "WEB_CONCURRENCY", "CLUSTER_ROLE"].into_iter().chain(service_manager)
+    {
         command.env_remove(variable);
     }
     command
@@ -190,6 +192,23 @@ pub fn status_field(pid: u32, field: &str) -> Option<u64> {
     let line =
         status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Whether a set of signals in `/proc/PID/status`, such as `SigIgn`, has this one.
+pub fn has_in(pid: u32, set: &str, signal: nix::sys::signal::Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":\t"));
+    let set = line.and_then(|line| u64::from_str_radix(line, 16).ok()).unwrap_or(0);
+    set >> (signal as i32 - 1) & 1 == 1
+}
+
+/// Whether what this process starts has this signal ignored, and shall have it so: a script has started it with `&`.
+pub fn ignores(signal: nix::sys::signal::Signal) -> bool {
+    let ignores = has_in(std::process::id(), "SigIgn", signal);
+    if ignores {
+        println!("skipped: {signal} is ignored in whatever is started here");
+    }
+    ignores
 }
 
 /// Processor time that a process has used, in ticks of 10 ms.

@@ -83,7 +83,8 @@ fn the_three_paths_do_not_import_each_other() {
 
 /// Files of the control path that decide and do not act.
 fn is_pure(path: &Path) -> bool {
-    let pure = ["input.rs", "member.rs", "nursery.rs", "pool.rs", "pulse.rs", "restart.rs"];
+    let pure =
+        ["input.rs", "member.rs", "nursery.rs", "pool.rs", "pulse.rs", "restart.rs", "span.rs", "systemd.rs"];
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| pure.contains(&name)) || is_below(path, "pool")
 }
@@ -97,7 +98,7 @@ fn what_decides_has_no_clock_and_no_tokio() {
     let mut pure = core_files("supervise");
     // The tests of the pool begin with the time that it is.
     pure.retain(|(path, _)| is_pure(path) && !path.ends_with("pool/tests.rs") && !is_below(path, "tests"));
-    assert_eq!(pure.len(), 12);
+    assert_eq!(pure.len(), 17);
     never(
         &pure,
         &["tokio", "Instant::now", "SystemTime", "std::fs", "std::io"],
@@ -233,6 +234,25 @@ fn the_tests_that_the_guide_for_node_users_names_are_there() {
         let text = fs::read_to_string(root().join(&place)).unwrap_or_else(|err| panic!("{place}: {err}"));
         assert!(text.contains(&format!("fn {test}()")), "{place} has no test {test}");
     }
+}
+
+#[test]
+fn every_signal_that_is_named_in_the_code_is_in_its_page() {
+    let page = fs::read_to_string(root().join("docs/signals.md")).unwrap();
+    let mut named = 0;
+    for file in ["supervise/signals.rs", "birth/newborn.rs"] {
+        let text = fs::read_to_string(root().join("cluster-core/src").join(file)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        // SigSet and the like are no signals.
+        let signals = words.filter_map(|word| word.strip_prefix("SIG")).filter(|name| !name.is_empty());
+        for name in signals {
+            named += 1;
+            let known = page.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == name);
+            assert!(known, "docs/signals.md does not tell what SIG{name} does ({file})");
+        }
+    }
+    assert!(named > 15, "{named}");
+    assert!(page.contains("what clients see"));
 }
 
 #[test]

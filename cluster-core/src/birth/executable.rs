@@ -19,7 +19,7 @@ use nix::unistd::{AccessFlags, Pid, faccessat};
 
 use crate::birth::descriptor_limit;
 use crate::birth::identity::Step;
-use crate::conn::INHERITANCE;
+use crate::birth::service_variables::is_for_the_primary;
 use crate::role::{self, Role, Spoken};
 use crate::sys::process::{AcrossExec, before_exec};
 use crate::sys::start;
@@ -66,7 +66,7 @@ impl Executable {
             .iter()
             .filter_map(|pair| name_and_value(pair))
             // The primary has what a service manager passed; its numbers mean other descriptors there.
-            .filter(|(name, _)| !INHERITANCE.iter().any(|passed| name == passed))
+            .filter(|(name, _)| !is_for_the_primary(name))
             .collect();
         let directory = start::directory();
         let absolute = |path: &Path| directory.as_ref().map_or(path.to_owned(), |dir| dir.join(path));

@@ -8,6 +8,7 @@ use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
 use crate::birth::descriptor_limit;
 use crate::birth::hooks::ForkHooks;
 use crate::birth::newborn::{self, Parents, name_process};
+use crate::birth::service_variables;
 use crate::conn::listen;
 use crate::error::StartError;
 use crate::id::PeerId;
@@ -39,6 +40,8 @@ pub(crate) fn start(blueprint: Blueprint, programs: Programs) -> Result<Started,
         Side::Parent(pid) => Ok(Started { control, pid }),
         Side::Child => {
             drop(control);
+            // Here, for all that it forks. What is executed does not get them.
+            service_variables::forget(&proof);
             let hello = FromForkServer::Hello { protocol: PROTOCOL };
             match control::send(theirs.as_fd(), &hello, &[]) {
                 Ok(()) => serve(theirs, primary, blueprint, programs),

@@ -9,3 +9,4 @@ pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod newborn;
 pub(crate) mod sentinel;
+pub(crate) mod service_variables;

@@ -184,6 +184,7 @@ impl Sentinel {
             Ok(Some(ToWorker::Stay)) => self.drain_at = None,
             Ok(Some(ToWorker::Kill)) => kill_own_group(),
             Ok(Some(ToWorker::Dump)) => self.dump(),
+            Ok(Some(ToWorker::ReopenLogs)) => self.life.reopen_logs(),
             Ok(None) => self.become_orphan(),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             // A primary that speaks nonsense is not ours; without one a worker leaves.

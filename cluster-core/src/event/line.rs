@@ -114,6 +114,7 @@ impl fmt::Display for Event {
             | Event::RollingBack { .. }
             | Event::Reloaded { .. }
             | Event::ReloadFailed { .. } => Reload(self).fmt(f),
+            Event::ReopenLogs => f.write_str("log files are to be opened anew (SIGUSR1)"),
             Event::Undelivered { from, type_name, size, count, reason } => {
                 let sender = from.map_or_else(|| "the director".to_owned(), |id| format!("worker {id}"));
                 let plural = if *count == 1 { "" } else { "s" };

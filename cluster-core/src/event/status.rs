@@ -168,6 +168,7 @@ impl Status {
             | Event::Reloading { .. }
             | Event::Reloaded { .. }
             | Event::ReloadFailed { .. }
+            | Event::ReopenLogs
             | Event::Undelivered { .. }
             | Event::EventsLost { .. } => {}
         }

@@ -79,6 +79,8 @@ pub(crate) enum ToWorker {
     Kill,
     /// You hang: write into your page where your threads stand, then end yourself and your group.
     Dump,
+    /// Log files were moved away.
+    ReopenLogs,
 }
 
 /// From a worker or a director to the primary.

@@ -47,6 +47,7 @@ fn line(event: &Event) -> Option<String> {
         Event::RollingBack { generation, .. } => format!("rolling-back {generation}\n"),
         Event::Reloaded { generation, .. } => format!("reloaded {generation}\n"),
         Event::ReloadFailed { generation, .. } => format!("reload-failed {generation}\n"),
+        Event::ReopenLogs => "reopen-logs\n".to_owned(),
         Event::Stopping { .. } => "stopping\n".to_owned(),
         Event::Starting { .. }
         | Event::OomGroup

@@ -4,6 +4,7 @@ mod connections;
 mod counters;
 mod generations;
 mod looks;
+mod signalled;
 mod telling;
 
 use std::collections::{HashMap, VecDeque};
@@ -32,10 +33,11 @@ use crate::supervise::breeder::Breeder;
 use crate::supervise::driver::generations::{Generation, Generations};
 use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::note::Note;
+use crate::supervise::notifier::Notifier;
 use crate::supervise::orphans::Orphans;
 use crate::supervise::peer::{Born, Peer};
 use crate::supervise::pool::{FIRST_GENERATION, Pool};
-use crate::supervise::signals::{Signals, Stops};
+use crate::supervise::signals::{HangUps, Signals, Stops, has_terminal};
 
 /// All that a primary needs to begin.
 pub(crate) struct Plan {
@@ -94,6 +96,10 @@ struct Driver {
     places: Vec<String>,
     slots: u16,
     orphans: Orphans,
+    /// When to look for orphans next, also without a signal.
+    orphans_due: Option<Instant>,
+    stops: Stops,
+    hang_ups: HangUps,
     /// None: nobody looks whether runtimes turn.
     hang: Option<HangLimit>,
     /// When to look next.
@@ -101,6 +107,7 @@ struct Driver {
     /// When to look next at what they use and do. None: nobody wants to know.
     weigh_at: Option<Instant>,
     announcer: Announcer,
+    notifier: Notifier,
     /// Events that the director had no room for.
     untold_events: u64,
     /// What the director knows of what is counted.
@@ -122,14 +129,17 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     let (words, mut speaking) = mpsc::channel(WORDS);
     let mut driver = Driver::new(plan, notes, words).map_err(Error::Start)?;
     let mut cancelled = std::pin::pin!(cancelled);
-    let mut stops = Stops::default();
     let mut is_cancelled = false;
-    let mut orphans_due = None;
     let mut verdict = driver.decide(Input::Time);
     while verdict.is_none() {
         let input = tokio::select! {
-            // In this order: what has happened is known before what is asked.
             biased;
+            // BEFORE all else: while this loop turns, the service manager's watchdog is told so.
+            () = until(driver.notifier.due()) => {
+                driver.notifier.take_turn(Instant::now());
+                None
+            }
+            // In this order: what has happened is known before what is asked.
             note = inbox.recv() => match note {
                 Some(note) => {
                     driver.note(note);
@@ -138,16 +148,8 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 None => return Err(Error::Primary(io::ErrorKind::BrokenPipe.into())),
             },
             Some(word) = speaking.recv() => driver.heard(word),
-            _ = signals.terminate.recv() => stops.asked(Instant::now()),
-            _ = signals.interrupt.recv() => stops.asked(Instant::now()),
-            _ = signals.quit.recv() => Some(Input::StopNow),
-            _ = signals.hangup.recv() => Some(Input::Reload),
-            _ = signals.child.recv() => {
-                // It may say that a worker was stopped (sigaction(2), SIGCHLD).
-                driver.watch.ring_if_waited_for();
-                orphans_due = driver.reap_orphans();
-                None
-            }
+            heard = signals.next() => driver.signalled(heard),
+            () = until(driver.hang_ups.look_at()) => driver.look_for_terminal(),
             () = &mut cancelled, if !is_cancelled => {
                 is_cancelled = true;
                 Some(Input::Stop)
@@ -161,8 +163,8 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             }
             () = until(driver.look_at) => Some(driver.look()),
             () = until(driver.weigh_at) => Some(driver.weigh()),
-            () = until(orphans_due) => {
-                orphans_due = driver.reap_orphans();
+            () = until(driver.orphans_due) => {
+                driver.reap_orphans();
                 None
             }
             () = until(driver.counters_due()) => {
@@ -260,10 +262,14 @@ impl Driver {
             places: plan.places,
             slots: plan.workers.count,
             orphans: Orphans::new(),
+            orphans_due: None,
+            stops: Stops::default(),
+            hang_ups: HangUps::new(has_terminal()),
             hang: plan.settings.hang,
             weigh_at: plan.settings.recycling.weighs().then(Instant::now),
             look_at: plan.settings.hang.map(|_| Instant::now()),
             announcer: Announcer::from_environment(),
+            notifier: Notifier::from_environment(plan.workers.count, FIRST_GENERATION),
             untold_events: 0,
             told: Told::default(),
             counters_due: Instant::now(),
@@ -366,11 +372,11 @@ impl Driver {
         }
     }
 
-    fn reap_orphans(&mut self) -> Option<Instant> {
+    fn reap_orphans(&mut self) {
         let breeders: Vec<Pid> = self.breeders().map(Breeder::pid).collect();
         let peers = &self.peers;
         let ours = |pid: Pid| peers.values().any(|peer| peer.pid() == Some(pid)) || breeders.contains(&pid);
-        self.orphans.reap(Instant::now(), &ours)
+        self.orphans_due = self.orphans.reap(Instant::now(), &ours);
     }
 
     /// All have ended: the fork servers go too, and nothing of ours is left.

@@ -47,6 +47,8 @@ pub(crate) enum Input {
     Weighed { loads: Vec<(PeerId, Load)> },
     /// What became of `Examine`.
     Examined { peer: PeerId, condition: Condition },
+    /// So many workers more, or fewer.
+    ScaleBy(i32),
     /// Stop gracefully.
     Stop,
     /// Stop at once.

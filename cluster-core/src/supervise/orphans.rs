@@ -41,12 +41,12 @@ struct Stat {
 
 impl Orphans {
     pub(crate) fn new() -> Self {
-        Self {
-            past: VecDeque::new(),
-            unknown: HashMap::new(),
-            own_pid: nix::unistd::getpid(),
-            fork_server_lost: false,
-        }
+        Self::of(nix::unistd::getpid())
+    }
+
+    /// Those of this process, seen as if it had the pid `own_pid`.
+    fn of(own_pid: Pid) -> Self {
+        Self { past: VecDeque::new(), unknown: HashMap::new(), own_pid, fork_server_lost: false }
     }
 
     /// A fork server is gone.
@@ -128,7 +128,58 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
+
     use super::*;
+
+    /// A child that has ended and that nobody has waited for yet, in a session of its own.
+    fn zombie() -> (Child, Pid) {
+        let child = Command::new("setsid").args(["sh", "-c", "exit 7"]).spawn().unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        while !stat(pid).unwrap().zombie {
+            std::thread::yield_now();
+        }
+        (child, pid)
+    }
+
+    #[test]
+    fn as_pid_1_unknown_zombies_are_reaped_after_30_seconds_and_not_before() {
+        let (mut child, pid) = zombie();
+        // Other tests have children, too.
+        let ours = |other| other != pid;
+        let (mut orphans, now) = (Orphans::of(Pid::from_raw(1)), Instant::now());
+        let due = now + Duration::from_secs(30);
+        assert_eq!(orphans.reap(now, &ours), Some(due));
+        assert_eq!(
+            orphans.reap(due - Duration::from_nanos(1), &ours),
+            Some(due),
+            "counted from the first look"
+        );
+        assert!(stat(pid).is_some_and(|stat| stat.zombie), "somebody may still wait for it");
+        assert_eq!(orphans.reap(due, &ours), None);
+        assert!(child.wait().is_err(), "it has been reaped");
+    }
+
+    #[test]
+    fn a_child_that_somebody_waits_for_is_left_to_them() {
+        let (mut child, pid) = zombie();
+        let ours = |other| other != pid;
+        let (mut orphans, now) = (Orphans::new(), Instant::now());
+        assert_eq!(orphans.reap(now, &ours), None, "not PID 1: for ever");
+        assert_eq!(orphans.reap(now + Duration::from_secs(3600), &ours), None);
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn what_a_worker_left_behind_is_reaped_at_once() {
+        let (mut child, pid) = zombie();
+        let ours = |other| other != pid;
+        let mut orphans = Orphans::of(Pid::from_raw(1));
+        // It is in the group of a worker that has ended.
+        orphans.past.push_back(stat(pid).unwrap().group);
+        assert_eq!(orphans.reap(Instant::now(), &ours), None);
+        assert!(child.wait().is_err(), "it has been reaped");
+    }
 
     #[test]
     fn what_a_worker_has_left_is_there_until_it_is_dead_and_reaped() {

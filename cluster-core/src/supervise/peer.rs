@@ -188,6 +188,10 @@ impl Peer {
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Dump);
     }
 
+    pub(crate) fn reopen_logs(&self) {
+        let _ = control::try_send(self.control.as_fd(), &ToWorker::ReopenLogs);
+    }
+
     pub(crate) fn kill(&self) {
         // First, because one that cannot be killed from here does it itself.
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Kill);

@@ -112,6 +112,7 @@ impl Pool {
             Input::Looked { beats } => self.looked(now, &beats),
             Input::Weighed { loads } => self.weighed(&loads),
             Input::Examined { peer, condition } => self.examined(now, peer, condition),
+            Input::ScaleBy(by) => self.scale_by(now, by),
             Input::Stop => self.stop(now, Verdict::Stopped),
             Input::StopNow => self.stop_now(now),
             Input::Time => {}

@@ -14,6 +14,7 @@ pub(crate) mod ancillary;
 pub(crate) mod channel;
 pub(crate) mod descriptors;
 pub(crate) mod directory;
+pub(crate) mod environment;
 pub(crate) mod fork;
 pub(crate) mod interrupt;
 pub(crate) mod kill_timer;

@@ -1,24 +1,40 @@
-//! Signal dispositions of a newborn.
+//! Signal handlers and dispositions.
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::libc;
 use nix::sys::eventfd::EventFd;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::unistd::getpid;
 
 /// Rings `bell` at each `signal`. A handler that was there before is called too.
-pub(crate) fn ring_at(
-    signal: Signal,
-    bell: Arc<EventFd>,
-    flag: Arc<std::sync::atomic::AtomicBool>,
-) -> io::Result<()> {
+pub(crate) fn ring_at(signal: Signal, bell: Arc<EventFd>, flag: Arc<AtomicBool>) -> io::Result<()> {
     let ring = move || {
-        flag.store(true, std::sync::atomic::Ordering::Release);
+        flag.store(true, Ordering::Release);
         let _ = bell.write(1);
     };
     // SAFETY: `ring` stores an atomic and makes one write(2); both are async-signal-safe
     // (signal-safety(7)). A nonblocking eventfd never waits.
     unsafe { signal_hook_registry::register(signal as libc::c_int, ring) }.map(drop)
+}
+
+/// Counts in `sent` how often somebody has sent `signal`, one of the terminal's, and rings `bell`. From the kernel, which
+/// sends it to a background process that uses its terminal, it stops this process as it does by default: the
+/// system call that it interrupts is begun anew, and would be refused again and again.
+pub(crate) fn count_sent(signal: Signal, bell: Arc<EventFd>, sent: Arc<AtomicU32>) -> io::Result<()> {
+    let act = move |info: &libc::siginfo_t| {
+        // Above zero: by the kernel (sigaction(2), si_code).
+        if info.si_code > 0 {
+            let _ = kill(getpid(), Signal::SIGSTOP);
+            return;
+        }
+        sent.fetch_add(1, Ordering::Release);
+        let _ = bell.write(1);
+    };
+    // SAFETY: `act` adds to an atomic and makes getpid(2), kill(2) and write(2); all are async-signal-safe
+    // (signal-safety(7)). A nonblocking eventfd never waits.
+    unsafe { signal_hook_registry::register_sigaction(signal as libc::c_int, act) }.map(drop)
 }
 
 /// Gives `signal` a handler that does nothing, where it still has the default disposition. Unlike an

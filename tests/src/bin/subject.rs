@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
@@ -14,11 +15,15 @@ use cluster_core::{
     Addr, BoxError, Builder, Cluster, ClusterHandle, Connection, Error, Inherited, Overload, Ready, Restart,
     Scheduling, Uds, Worker,
 };
+use futures::StreamExt;
 use rand::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 /// Opened in `main`, used in every worker.
 static LOG: OnceLock<fs::File> = OnceLock::new();
+
+/// How often this worker was told to open its log files anew.
+static REOPENED: AtomicU64 = AtomicU64::new(0);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
@@ -34,7 +39,11 @@ fn main() -> ExitCode {
         eprintln!("subject: {err}");
         return ExitCode::from(3);
     }
+    let child = knobs.has("own-child").then(own_child).flatten();
     let mut ended = run(method, addr, &knobs);
+    if let Some(mut child) = child {
+        eprintln!("the child of main: {:?}", child.wait().map(|status| status.code()));
+    }
     if let Some(file) = knobs.value("again-when").filter(|_| ended.is_err() && cluster_core::is_primary()) {
         eprintln!("the first: {ended:?}");
         while !fs::exists(file).is_ok_and(|there| there) {
@@ -302,7 +311,19 @@ async fn direct(cluster: ClusterHandle, knobs: Knobs) {
     eprintln!("director: told to stop");
 }
 
+/// A child that the primary's `main` starts, and waits for at its end.
+fn own_child() -> Option<Child> {
+    let mut command = Command::new("sh");
+    cluster_core::is_primary().then(|| command.args(["-c", "exit 7"]).spawn().expect("there is a shell"))
+}
+
 async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
+    let mut moved = worker.reopen_logs();
+    tokio::spawn(async move {
+        while moved.next().await.is_some() {
+            REOPENED.fetch_add(1, Ordering::Relaxed);
+        }
+    });
     if knobs.has("factory-fails") {
         return Err("no database at db.example".into());
     }
@@ -415,9 +436,24 @@ async fn answer(
             Some(Ok(())) => "logged".to_owned(),
             other => format!("{other:?}"),
         },
+        "reopened" => REOPENED.load(Ordering::Relaxed).to_string(),
+        "when-reopened" => {
+            while REOPENED.load(Ordering::Relaxed) < number() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            "now".to_owned()
+        }
+        "orphan" => orphan(rest),
         "burn-descriptors" => burn_descriptors(worker),
         "send-descriptors" => send_descriptors(connection).await,
         "env" => env::var(rest).unwrap_or_else(|err| err.to_string()),
+        "child-env" => match Command::new("printenv").arg(rest).output() {
+            Ok(output) if output.status.success() => {
+                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            }
+            Ok(_) => "not there".to_owned(),
+            Err(err) => err.to_string(),
+        },
         "garbage" => garbage(),
         "child" => child(knobs),
         "child-limit" => child_limit(Command::new("sh").args(["-c", "ulimit -Sn"])),
@@ -432,6 +468,15 @@ async fn answer(
         }
         "write-to-reset" => write_to_reset(connection).await,
         _ => format!("what is {line:?}?"),
+    }
+}
+
+/// Leaves a process whose parent has ended, and which ends itself soon: its pid.
+fn orphan(prefix: &str) -> String {
+    let script = format!("{prefix} sleep 0.1 >/dev/null & echo $!");
+    match Command::new("sh").args(["-c", &script]).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Err(err) => err.to_string(),
     }
 }
 

@@ -24,6 +24,7 @@ impl Driver {
             self.tell(Event::Listening { at: self.places.clone() });
         }
         self.announcer.tell(&event);
+        self.notifier.tell(&event);
         self.close_seat(&event);
         self.pass_on(&event);
         let start_up = match event {

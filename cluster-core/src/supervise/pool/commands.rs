@@ -104,6 +104,19 @@ impl Pool {
         self.actions.push(Action::Reply { to: from, id, result });
     }
 
+    /// By a signal, to which nobody waits for an answer: as far as it goes.
+    pub(super) fn scale_by(&mut self, now: Instant, by: i32) {
+        let (count, most) = (self.places.count(), self.policy.most_workers);
+        let wanted = i32::from(count).saturating_add(by).clamp(1, i32::from(most.max(1)));
+        match u16::try_from(wanted) {
+            // What is asked for otherwise goes on undisturbed.
+            Ok(wanted) if wanted == count => {}
+            // A cluster that stops is not scaled.
+            Ok(wanted) => drop(self.scale(now, wanted)),
+            Err(_) => {}
+        }
+    }
+
     fn scale(&mut self, now: Instant, to: u16) -> Result<Awaits, CommandError> {
         let limit = self.policy.most_workers;
         if !self.is_serving() {

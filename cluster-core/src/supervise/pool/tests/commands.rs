@@ -55,6 +55,35 @@ fn scaling_to_what_is_is_done_at_once() {
 }
 
 #[test]
+fn a_signal_scales_by_one_within_one_and_the_limit() {
+    let mut bench = directed(2);
+    bench.say(Input::ScaleBy(1));
+    bench.boot(worker(3));
+    bench.say(Input::ScaleBy(-1));
+    bench.exit(worker(3), 0);
+    bench.say(Input::ScaleBy(-1));
+    bench.exit(worker(2), 0);
+    assert_eq!(bench.resized, [3, 2, 1]);
+    bench.say(Input::ScaleBy(-1));
+    assert_eq!(bench.resized.len(), 3, "one stays");
+    for by in [i32::MAX, 1, i32::MIN, -1] {
+        bench.say(Input::ScaleBy(by));
+    }
+    assert_eq!(bench.resized[3..], [bench.pool.policy.most_workers, 1]);
+}
+
+#[test]
+fn a_signal_that_changes_nothing_disturbs_no_command_and_a_stopping_cluster_is_not_scaled() {
+    let mut bench = directed(1);
+    bench.command(7, SCALE_TO_3);
+    bench.say(Input::ScaleBy(0));
+    assert!(bench.replies().is_empty(), "it is not superseded");
+    bench.say(Input::Stop);
+    bench.say(Input::ScaleBy(1));
+    assert_eq!(bench.resized, [3]);
+}
+
+#[test]
 fn numbers_that_cannot_be_are_refused_and_change_nothing() {
     let mut bench = directed(2);
     bench.command(1, scale(0));

@@ -234,6 +234,10 @@ impl World {
             (15, _) => self.stand_still(),
             (16, _) => self.weigh(),
             (17, Some(peer)) => self.say(Input::BootFailed { peer, error: "no database".into() }),
+            (18, _) => {
+                let by = self.rng.i32(-2..=2);
+                self.say(Input::ScaleBy(by));
+            }
             _ => {
                 let time = Duration::from_millis(self.rng.u64(..20_000));
                 self.pass(time);
