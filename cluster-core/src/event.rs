@@ -1,5 +1,6 @@
 //! What happens in a cluster, as data and as one line each.
 mod counts;
+mod culprit;
 mod exit;
 mod line;
 mod print;
@@ -163,6 +164,8 @@ pub enum Event {
         uptime: Duration,
         /// The last lines that it wrote to standard error; as [`Exit::last_stderr`].
         last_stderr: Vec<String>,
+        /// Where it hung; as [`Exit::trace`].
+        trace: Vec<String>,
         /// What happens next.
         next: Next,
     },
@@ -352,6 +355,7 @@ mod tests {
             status: Some(ExitStatus::from_raw(11)),
             uptime: Duration::from_millis(2100),
             last_stderr: vec!["oh no".into()],
+            trace: Vec::new(),
             next: Next::RestartIn(Duration::ZERO),
             usage: Usage { user: Duration::from_millis(7), system: Duration::ZERO, max_rss: 4096 },
         }
@@ -374,6 +378,7 @@ mod tests {
             status: None,
             uptime: Duration::ZERO,
             last_stderr: Vec::new(),
+            trace: Vec::new(),
             next: Next::NotReplaced,
         };
         for event in [Event::WorkerExited(exit()), director, Event::Scaled { from: 1, to: 2 }] {

@@ -173,7 +173,7 @@ impl Sentinel {
             Ok(Some(ToWorker::Drain { close_queue })) => self.drain(close_queue),
             // Asked again, by another signal, it asks again.
             Ok(Some(ToWorker::Stay)) => self.drain_at = None,
-            Ok(Some(ToWorker::Kill)) => kill_own_group(),
+            Ok(Some(ToWorker::Kill | ToWorker::Dump)) => kill_own_group(),
             Ok(None) => self.become_orphan(),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             // A primary that speaks nonsense is not ours; without one a worker leaves.

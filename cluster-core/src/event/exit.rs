@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::culprit::culprit;
 use crate::id::{Slot, WorkerId};
 
 /// Why a worker, or the director, ended.
@@ -114,6 +115,11 @@ pub struct Exit {
     /// The last lines that it wrote to standard error, and the error that its program ended with: 100 lines
     /// and 8 KiB at the most.
     pub last_stderr: Vec<String>,
+    /// Where its threads stood when it hung, a line each: `thread 4711 (worker)`, and below it the functions that had not
+    /// returned, the innermost first, with file and line where the program has debug information. Or why that is not
+    /// known. 16 threads, 64 functions of each and 12 KiB at the most. Empty where `reason` is not
+    /// [`Hung`](ExitReason::Hung).
+    pub trace: Vec<String>,
     /// What happens next in its slot.
     pub next: Next,
     /// What it used. All zero where `status` is none.
@@ -182,9 +188,10 @@ impl ExitReason {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { worker, slot, pid, reason, status, uptime, last_stderr, next, .. } = self;
+        let Self { worker, slot, pid, reason, status, uptime, last_stderr, trace, next, .. } = self;
         write!(f, "worker {worker} (slot {slot}, pid {pid}) ")?;
-        let obituary = Obituary { reason, status: *status, uptime: *uptime, last_stderr, next: *next };
+        let (status, uptime, next) = (*status, *uptime, *next);
+        let obituary = Obituary { reason, status, uptime, last_stderr, trace, next };
         obituary.fmt(f)
     }
 }
@@ -195,6 +202,7 @@ pub(super) struct Obituary<'e> {
     pub(super) status: Option<ExitStatus>,
     pub(super) uptime: Duration,
     pub(super) last_stderr: &'e [String],
+    pub(super) trace: &'e [String],
     pub(super) next: Next,
 }
 
@@ -212,6 +220,9 @@ impl fmt::Display for Obituary<'_> {
             Next::NotReplaced if is_planned => {}
             Next::NotReplaced => write!(f, "; it is not replaced")?,
             Next::GiveUp => write!(f, "; giving up")?,
+        }
+        if let Some(function) = culprit(self.trace) {
+            write!(f, "; it was in {function}")?;
         }
         match last_words(self.last_stderr) {
             Some(line) if !is_planned => write!(f, "; last words: {line}"),

@@ -41,7 +41,21 @@ impl Event {
         if !self.is_printed() {
             return;
         }
-        if self.is_trouble() { warn(&self.to_string()) } else { inform(&self.to_string()) }
+        let mut text = self.to_string();
+        for line in self.trace() {
+            // One message, so that it stays together.
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+        if self.is_trouble() { warn(&text) } else { inform(&text) }
+    }
+
+    fn trace(&self) -> &[String] {
+        match self {
+            Event::WorkerExited(exit) => &exit.trace,
+            Event::DirectorExited { trace, .. } => trace,
+            _ => &[],
+        }
     }
 }
 
@@ -84,9 +98,9 @@ impl fmt::Display for Event {
                 let stall = Stall { silent: *silent, limit: *limit };
                 write!(f, "the director (pid {pid}) {stall}")
             }
-            Event::DirectorExited { pid, reason, status, uptime, last_stderr, next } => {
-                let obituary =
-                    Obituary { reason, status: *status, uptime: *uptime, last_stderr, next: *next };
+            Event::DirectorExited { pid, reason, status, uptime, last_stderr, trace, next } => {
+                let (status, uptime, next) = (*status, *uptime, *next);
+                let obituary = Obituary { reason, status, uptime, last_stderr, trace, next };
                 write!(f, "the director (pid {pid}) {obituary}")
             }
             Event::ForkServerReady { pid } => write!(f, "the fork server (pid {pid}) is ready"),

@@ -77,6 +77,8 @@ pub(crate) enum ToWorker {
     Stay,
     /// End yourself and your group now.
     Kill,
+    /// You hang: write into your page where your threads stand, then end yourself and your group.
+    Dump,
 }
 
 /// From a worker or a director to the primary.

@@ -337,6 +337,7 @@ impl Driver {
             Action::Dismiss { peer } => self.with_peer(peer, |held| held.drain(false)),
             Action::Stay { peer } => self.with_peer(peer, Peer::stay),
             Action::Kill { peer } => self.with_peer(peer, Peer::kill),
+            Action::Dump { peer } => self.with_peer(peer, Peer::dump),
             Action::Examine { peer } => self.examine(peer),
             Action::StartForkServer { generation } => self.start_fork_server(generation),
             Action::KillForkServer { generation } => self.kill_fork_server(generation),

@@ -84,6 +84,8 @@ pub(crate) struct End {
     pub(crate) status: Option<ExitStatus>,
     pub(crate) usage: Usage,
     pub(crate) last_stderr: Vec<String>,
+    /// Where it hung.
+    pub(crate) trace: Vec<String>,
 }
 
 /// What the pool wants done.
@@ -99,6 +101,8 @@ pub(crate) enum Action {
     Stay { peer: PeerId },
     /// Kill it and its group.
     Kill { peer: PeerId },
+    /// Have it say where it hangs, and end.
+    Dump { peer: PeerId },
     /// Look what it does: its runtime has been silent for long.
     Examine { peer: PeerId },
     /// Open the program anew, as that generation, and execute a fork server of it, where workers are forked.
@@ -135,6 +139,7 @@ impl Action {
             | Action::Drain { .. }
             | Action::Stay { .. }
             | Action::Kill { .. }
+            | Action::Dump { .. }
             | Action::Examine { .. }
             | Action::Seat { .. }
             | Action::Open { .. }

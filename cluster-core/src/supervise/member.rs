@@ -15,6 +15,9 @@ pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// has something to finish, and its seat does not wait for that.
 pub(crate) const PARTING: Duration = Duration::from_millis(500);
 
+/// One that hangs tells where, and ends itself, within two seconds; the primary kills it after this.
+pub(crate) const DUMPING: Duration = Duration::from_secs(3);
+
 /// The number of SIGKILL.
 const KILLED: i32 = 9;
 
@@ -77,6 +80,10 @@ pub(crate) enum Phase {
     Leaving {
         until: Instant,
     },
+    /// It hangs: it tells where, and ends itself.
+    Dumping {
+        until: Instant,
+    },
     /// Killed for this; its end will be told.
     Killed(Killed),
 }
@@ -116,7 +123,8 @@ impl Phase {
             | Phase::Booting { until }
             | Phase::Asking { until }
             | Phase::Draining { until }
-            | Phase::Leaving { until } => Some(*until),
+            | Phase::Leaving { until }
+            | Phase::Dumping { until } => Some(*until),
             Phase::Parting { since } => Some(*since + PARTING),
             Phase::Serving | Phase::Killed(_) => None,
         }
@@ -146,7 +154,7 @@ impl Member {
     /// Whether its seat is another's, or nobody's.
     pub(crate) fn has_left(&self) -> bool {
         match self.phase {
-            Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Killed(_) => true,
+            Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_) => true,
             Phase::Forking { .. }
             | Phase::Booting { .. }
             | Phase::Serving
@@ -165,6 +173,7 @@ impl Member {
             | Phase::Draining { .. }
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
+            | Phase::Dumping { .. }
             | Phase::Killed(_) => false,
         }
     }
@@ -187,7 +196,8 @@ impl Member {
             Phase::Killed(Killed::Drain) => ExitReason::DrainTimeout,
             Phase::Killed(Killed::Leave) => self.farewell(status, true),
             Phase::Killed(Killed::Stop) => ExitReason::Stopped,
-            Phase::Killed(Killed::Hung) => ExitReason::Hung,
+            // However it ended: it was as good as killed.
+            Phase::Dumping { .. } | Phase::Killed(Killed::Hung) => ExitReason::Hung,
             Phase::Killed(Killed::Superseded) => ExitReason::Superseded,
             Phase::Killed(Killed::Garbled(why)) => ExitReason::Garbled(why.clone()),
             Phase::Forking { .. } | Phase::Booting { .. } => {

@@ -173,6 +173,11 @@ impl Peer {
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Stay);
     }
 
+    pub(crate) fn dump(&self) {
+        // Where it is not heard it is killed all the same, a moment later.
+        let _ = control::try_send(self.control.as_fd(), &ToWorker::Dump);
+    }
+
     pub(crate) fn kill(&self) {
         // A root primary without CAP_KILL cannot kill a worker of another user: that does it itself.
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Kill);
@@ -300,7 +305,7 @@ impl Follower {
         // None where somebody else has reaped it: user code that waits for any child.
         let reaped = process::reap(self.process.pidfd.as_fd()).unwrap_or_default();
         let (status, usage) = reaped.map(|(status, usage)| (Some(status), usage)).unwrap_or_default();
-        let end = End { status, usage, last_stderr: last_lines(&words) };
+        let end = End { status, usage, last_stderr: last_lines(&words), trace: Vec::new() };
         // BEFORE its exit is told: what it wrote comes first.
         self.watcher.exchange.leave(self.peer);
         self.tell(Input::Exited { peer: self.peer, end }).await;

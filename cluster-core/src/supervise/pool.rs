@@ -204,7 +204,8 @@ impl Pool {
             | Phase::Serving
             | Phase::Asking { .. }
             | Phase::Parting { .. }
-            | Phase::Leaving { .. } => {}
+            | Phase::Leaving { .. }
+            | Phase::Dumping { .. } => {}
         }
     }
 
@@ -232,6 +233,7 @@ impl Pool {
                 | Phase::Draining { .. }
                 | Phase::Parting { .. }
                 | Phase::Leaving { .. }
+                | Phase::Dumping { .. }
                 | Phase::Killed(_),
                 _,
             ) => return,
@@ -287,6 +289,7 @@ impl Pool {
                 Phase::Draining { .. } => self.kill(peer, Killed::Drain),
                 Phase::Parting { since } => self.takes_its_time(now, peer, since),
                 Phase::Leaving { .. } => self.kill(peer, Killed::Leave),
+                Phase::Dumping { .. } => self.kill(peer, Killed::Hung),
                 Phase::Serving | Phase::Killed(_) => {}
             }
         }

@@ -163,7 +163,11 @@ impl Pool {
             let patience = match phase {
                 Phase::Serving | Phase::Asking { .. } => self.policy.drain_timeout + DRAIN_GRACE,
                 Phase::Forking { .. } | Phase::Booting { .. } => UNREADY_DRAIN,
-                Phase::Draining { .. } | Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_) => {
+                Phase::Draining { .. }
+                | Phase::Parting { .. }
+                | Phase::Leaving { .. }
+                | Phase::Dumping { .. }
+                | Phase::Killed(_) => {
                     continue;
                 }
             };
@@ -205,7 +209,11 @@ impl Pool {
                 ) => self.replace(now, peer, Leave::Restart),
                 // It is on its way out.
                 Some(
-                    Phase::Draining { .. } | Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_),
+                    Phase::Draining { .. }
+                    | Phase::Parting { .. }
+                    | Phase::Leaving { .. }
+                    | Phase::Dumping { .. }
+                    | Phase::Killed(_),
                 )
                 | None => place.holder = Holder::Waiting(now),
             },

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, Exit, ExitReason, Next};
 use crate::id::{PeerId, Seat, Slot, WorkerId};
 use crate::supervise::input::{Action, End, Verdict};
-use crate::supervise::member::{Killed, LastWord, Member, Phase};
+use crate::supervise::member::{DUMPING, Killed, LastWord, Member, Phase};
 use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
@@ -26,6 +26,7 @@ impl Pool {
             | Phase::Draining { .. }
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
+            | Phase::Dumping { .. }
             | Phase::Killed(_) => ExitReason::BootFailed(error),
         };
         self.ended(now, peer, member, reason, End::default());
@@ -41,6 +42,11 @@ impl Pool {
     fn ended(&mut self, now: Instant, peer: PeerId, member: Member, reason: ExitReason, mut end: End) {
         if let Some(LastWord::Finished { error: Some(error), .. }) = &member.last_word {
             end.last_stderr.push(error.clone());
+        }
+        if reason != ExitReason::Hung {
+            end.trace.clear();
+        } else if end.trace.is_empty() {
+            end.trace.push(format!("no trace: its sentinel did not answer within {DUMPING:?}"));
         }
         match (peer, member.seat) {
             (PeerId::Worker(worker), Seat::Slot(slot)) => {
@@ -85,6 +91,7 @@ impl Pool {
             status: end.status,
             uptime: now - member.asked,
             last_stderr: end.last_stderr,
+            trace: end.trace,
             next: Next::AlreadyReplaced,
             usage: end.usage,
         };
@@ -117,8 +124,8 @@ impl Pool {
             self.successor(now, peer, member, reason.is_planned(), &end)
         };
         let (pid, uptime) = (member.pid, now - member.asked);
-        let End { status, last_stderr, .. } = end;
-        let event = Event::DirectorExited { pid, reason, status, uptime, last_stderr, next };
+        let End { status, last_stderr, trace, .. } = end;
+        let event = Event::DirectorExited { pid, reason, status, uptime, last_stderr, trace, next };
         let why = event.to_string();
         self.tell(event);
         if awaited {

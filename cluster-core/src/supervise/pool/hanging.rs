@@ -5,7 +5,7 @@ use crate::config::HangLimit;
 use crate::event::Event;
 use crate::id::{PeerId, Seat};
 use crate::supervise::input::{Action, Condition};
-use crate::supervise::member::Killed;
+use crate::supervise::member::{DUMPING, Phase};
 use crate::supervise::pool::Pool;
 use crate::supervise::pulse::{Finding, Pulse};
 
@@ -44,7 +44,10 @@ impl Pool {
         let (seat, pid) = (member.seat, member.pid);
         match member.pulse.as_mut().and_then(|pulse| pulse.judge(now, condition, limit)) {
             None => {}
-            Some(Finding::Hangs) => self.kill(peer, Killed::Hung),
+            Some(Finding::Hangs) => {
+                member.phase = Phase::Dumping { until: now + DUMPING };
+                self.actions.push(Action::Dump { peer });
+            }
             Some(Finding::Stalls { silent }) => {
                 let limit = limit.limit();
                 self.tell(match (peer, seat) {

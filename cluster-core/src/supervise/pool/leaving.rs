@@ -25,6 +25,7 @@ impl Pool {
             | Phase::Draining { .. }
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
+            | Phase::Dumping { .. }
             | Phase::Killed(_) => return,
         };
         if let (PeerId::Director(_), Course::Stopping { .. }) = (peer, &self.course) {
@@ -114,7 +115,9 @@ impl Pool {
             Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving => {
                 (false, Phase::Parting { since: now })
             }
-            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_) => return,
+            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_) => {
+                return;
+            }
         };
         member.last_word = Some(match word {
             LastWord::Finished { error, .. } => LastWord::Finished { error, drained },

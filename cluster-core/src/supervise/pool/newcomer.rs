@@ -92,7 +92,11 @@ impl Pool {
             Some(Phase::Serving | Phase::Asking { .. }) => self.policy.drain_timeout + DRAIN_GRACE,
             Some(Phase::Forking { .. } | Phase::Booting { .. }) => UNREADY_DRAIN,
             Some(
-                Phase::Draining { .. } | Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_),
+                Phase::Draining { .. }
+                | Phase::Parting { .. }
+                | Phase::Leaving { .. }
+                | Phase::Dumping { .. }
+                | Phase::Killed(_),
             )
             | None => return,
         };
@@ -113,8 +117,8 @@ impl Pool {
             let peers: Vec<_> =
                 self.members.iter().filter(|(_, member)| of_it(member)).map(|(peer, _)| *peer).collect();
             for peer in peers {
-                let killed = |member: &Member| matches!(member.phase, Phase::Killed(_));
-                if !self.members.get(&peer).is_some_and(killed) {
+                let ends = |member: &Member| matches!(member.phase, Phase::Dumping { .. } | Phase::Killed(_));
+                if !self.members.get(&peer).is_some_and(ends) {
                     self.kill(peer, Killed::Superseded);
                 }
             }

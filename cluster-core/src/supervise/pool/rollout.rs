@@ -253,6 +253,7 @@ impl Pool {
                     | Phase::Serving
                     | Phase::Asking { .. }
                     | Phase::Parting { .. }
+                    | Phase::Dumping { .. }
                     | Phase::Killed(_),
                     _,
                 ) => continue,
@@ -320,6 +321,7 @@ impl Pool {
                 | Phase::Draining { .. }
                 | Phase::Parting { .. }
                 | Phase::Leaving { .. }
+                | Phase::Dumping { .. }
                 | Phase::Killed(_) => false,
             }),
             Holder::Waiting(until) => until <= now,

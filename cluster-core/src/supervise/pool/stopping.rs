@@ -58,7 +58,9 @@ impl Pool {
                 self.actions.push(Action::Drain { peer, close_queue: true });
                 return;
             }
-            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_) => return,
+            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_) => {
+                return;
+            }
         };
         self.drain(peer, now + patience, Leave::Stop, true);
     }
@@ -81,6 +83,7 @@ impl Pool {
             | Phase::Draining { .. }
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
+            | Phase::Dumping { .. }
             | Phase::Killed(_) => {}
         }
     }
@@ -103,7 +106,11 @@ impl Pool {
                     self.drain(peer, now + UNREADY_DRAIN, Leave::Stop, false);
                 }
                 Some(
-                    Phase::Draining { .. } | Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Killed(_),
+                    Phase::Draining { .. }
+                    | Phase::Parting { .. }
+                    | Phase::Leaving { .. }
+                    | Phase::Dumping { .. }
+                    | Phase::Killed(_),
                 )
                 | None => {}
             }

@@ -145,6 +145,12 @@ impl World {
                 let condition = if self.rng.bool() { Condition::Runs } else { Condition::Stopped };
                 self.say(Input::Examined { peer, condition });
             }
+            for peer in std::mem::take(&mut self.bench.dumped) {
+                // Some say where they hang and end, some do not even that.
+                if self.rng.bool() {
+                    self.end(peer, KILLED);
+                }
+            }
             self.unborn.extend(spawned.iter().map(|(peer, _)| *peer));
             self.opening.extend(&opened);
             for peer in &killed {
