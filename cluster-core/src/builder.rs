@@ -192,7 +192,8 @@ impl Builder {
     /// With `.await` it is the runtime of `main`. After 1 s and 5 s there is a warning
     /// ([`Event::WorkerStalled`](crate::Event::WorkerStalled),
     /// [`DirectorStalled`](crate::Event::DirectorStalled)); at the limit the process ends with
-    /// [`ExitReason::Hung`](crate::ExitReason::Hung), which counts as a crash.
+    /// [`ExitReason::Hung`](crate::ExitReason::Hung), which counts as a crash. Before that it has up to 5 s to say in which
+    /// functions its threads are ([`Exit::trace`](crate::Exit::trace)).
     ///
     /// It is asked of processes that are ready and do not drain: a boot and a drain have their own limits. A process
     /// that is stopped (SIGSTOP), traced (a debugger) or writes a core dump is left alone, and so are all when the

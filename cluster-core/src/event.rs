@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::counts::{ConnectionCounts, ListenerStatus};
+pub(crate) use self::culprit::{is_own, waits_for_work};
 use self::exit::raw_status;
 pub(crate) use self::exit::{Ending, last_lines};
 pub use self::exit::{Exit, ExitReason, Next, Usage};

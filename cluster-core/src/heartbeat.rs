@@ -1,5 +1,6 @@
 //! The heartbeat: a process's runtime says in its page that it turns. How the primary sees it is `supervise/pulse.rs`.
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::config::HangLimit;
@@ -10,16 +11,20 @@ use crate::sys::page::Mapped;
 pub(crate) struct Heart {
     page: Arc<Mapped<Page>>,
     every: Duration,
+    /// On which thread it has beaten last.
+    thread: Arc<AtomicI32>,
 }
 
 impl Heart {
-    pub(crate) fn new(page: Arc<Mapped<Page>>, limit: HangLimit) -> Self {
-        Self { page, every: limit.beat_every() }
+    /// `thread` is for the number of the thread on which it has beaten last.
+    pub(crate) fn new(page: Arc<Mapped<Page>>, limit: HangLimit, thread: Arc<AtomicI32>) -> Self {
+        Self { page, every: limit.beat_every(), thread }
     }
 
     /// Beats for as long as the runtime turns. Never by the sentinel: that lives on when the runtime does not.
     pub(crate) async fn beat(&self) {
         loop {
+            self.thread.store(nix::unistd::gettid().as_raw(), Relaxed);
             self.page.beat();
             tokio::time::sleep(self.every).await;
         }

@@ -98,6 +98,8 @@ mod conn;
 #[cfg(target_os = "linux")]
 mod director;
 #[cfg(target_os = "linux")]
+mod dump;
+#[cfg(target_os = "linux")]
 mod heartbeat;
 #[cfg(target_os = "linux")]
 mod ipc;
@@ -111,6 +113,8 @@ mod supervise;
 mod sys;
 #[cfg(target_os = "linux")]
 mod tail;
+#[cfg(target_os = "linux")]
+mod trace;
 
 #[cfg(all(target_os = "linux", any(feature = "axum", feature = "actix")))]
 mod extract;

@@ -1,6 +1,6 @@
 //! What a worker's sentinel and its runtime tell each other, without a lock: the runtime may be stuck.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::sys::eventfd::EventFd;
 
@@ -18,6 +18,8 @@ pub(crate) struct Life {
     ends: AtomicBool,
     /// For the sentinel: the program has ended, and what it began.
     finished: AtomicBool,
+    /// For the sentinel: the thread on which the runtime has turned last; 0 before that.
+    pub(crate) turned_on: Arc<AtomicI32>,
     pub(crate) for_runtime: Arc<EventFd>,
     pub(crate) for_sentinel: Arc<EventFd>,
     /// Rung when the program has ended and its standard error has been passed on.
@@ -35,6 +37,7 @@ impl Life {
             leave: Arc::new(AtomicBool::new(false)),
             ends: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            turned_on: Arc::new(AtomicI32::new(0)),
             for_runtime: Arc::new(bell()?),
             for_sentinel: Arc::new(bell()?),
             passed_on: Arc::new(bell()?),

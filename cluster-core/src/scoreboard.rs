@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use crate::conn::Offers;
 use crate::event::ConnectionCounts;
 use crate::tail::Tail;
+use crate::trace::Trace;
 
 /// The page. Access is relaxed, where each number stands for itself.
 #[repr(C)]
@@ -20,6 +21,7 @@ pub(crate) struct Page {
     stance: AtomicU64,
     pub(crate) offers: Offers,
     pub(crate) tail: Tail,
+    pub(crate) trace: Trace,
 }
 
 /// Whether a worker takes connections, as far as its own limits go.

@@ -193,7 +193,7 @@ fn settle(arrival: Arrival, role: Role, blueprint: &Blueprint) -> Result<(Worker
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
         page: Some(page.clone()),
-        heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit)),
+        heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit, life.turned_on.clone())),
         reception: Some(reception),
         control: Some(ours),
         endpoint,

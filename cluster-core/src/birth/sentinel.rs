@@ -16,6 +16,7 @@ use nix::unistd::{Pid, getppid};
 
 use crate::birth::arrival::StderrRelay;
 use crate::conn::ListeningSocket;
+use crate::dump;
 use crate::ipc::control::{self, ToPrimary, ToWorker};
 use crate::life::Life;
 use crate::scoreboard::Page;
@@ -173,11 +174,21 @@ impl Sentinel {
             Ok(Some(ToWorker::Drain { close_queue })) => self.drain(close_queue),
             // Asked again, by another signal, it asks again.
             Ok(Some(ToWorker::Stay)) => self.drain_at = None,
-            Ok(Some(ToWorker::Kill | ToWorker::Dump)) => kill_own_group(),
+            Ok(Some(ToWorker::Kill)) => kill_own_group(),
+            Ok(Some(ToWorker::Dump)) => self.dump(),
             Ok(None) => self.become_orphan(),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             // A primary that speaks nonsense is not ours; without one a worker leaves.
             Err(_) => self.become_orphan(),
+        }
+    }
+
+    /// It hangs: says where, and ends. Names of functions are looked up with allocations, the only ones here: the kernel
+    /// ends this process if that takes too long.
+    fn dump(&self) -> ! {
+        dump::dump(&self.stderr.page.trace, self.life.turned_on.load(Ordering::Relaxed));
+        loop {
+            kill_own_group();
         }
     }
 

@@ -15,8 +15,8 @@ pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// has something to finish, and its seat does not wait for that.
 pub(crate) const PARTING: Duration = Duration::from_millis(500);
 
-/// One that hangs tells where, and ends itself, within two seconds; the primary kills it after this.
-pub(crate) const DUMPING: Duration = Duration::from_secs(3);
+/// One that hangs tells where, and ends itself, within four seconds; the primary kills it after this.
+pub(crate) const DUMPING: Duration = Duration::from_secs(5);
 
 /// The number of SIGKILL.
 const KILLED: i32 = 9;

@@ -85,7 +85,7 @@ fn one_that_does_not_even_say_where_it_hangs_is_killed_a_moment_later() {
     assert_eq!((bench.dumped.len(), bench.killed.len()), (1, 1), "once");
     bench.exit(worker(1), KILLED);
     assert_eq!(bench.last_exit().reason, ExitReason::Hung);
-    assert_eq!(bench.last_exit().trace, ["no trace: its sentinel did not answer within 3s"]);
+    assert_eq!(bench.last_exit().trace, ["no trace: its sentinel did not answer within 5s"]);
 }
 
 #[test]
