@@ -111,6 +111,8 @@ mod supervise;
 mod sys;
 #[cfg(target_os = "linux")]
 mod tail;
+#[cfg(target_os = "linux")]
+mod traffic;
 
 #[cfg(all(target_os = "linux", any(feature = "axum", feature = "actix")))]
 mod extract;
@@ -177,6 +179,7 @@ pub mod adapter {
     pub use crate::conn::{BACKLOG, Reach};
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub use crate::extract::NoWorker;
+    pub use crate::traffic::{HALF_SENT, OpenRequest, Traffic, Watched};
 
     /// Opens at once, or takes the sockets from the primary. Of each its address, if that is one of TCP.
     pub fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<Option<SocketAddr>>), StartError> {

@@ -404,6 +404,12 @@ impl Worker {
         self.inner.lame_duck_over.cancel();
     }
 
+    /// The drain begins, and with it the lame duck.
+    #[cfg(feature = "testing")]
+    pub(crate) fn begin_drain(&self) {
+        self.inner.draining.cancel();
+    }
+
     /// The lame duck ends early: nothing is open that it could serve.
     #[doc(hidden)]
     pub fn end_lame_duck(&self) {
