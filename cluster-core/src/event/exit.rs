@@ -116,6 +116,8 @@ pub struct Exit {
     pub last_stderr: Vec<String>,
     /// What happens next in its slot.
     pub next: Next,
+    /// Connections that it had open when it ended: they were cut.
+    pub connections: u64,
     /// What it used. All zero where `status` is none.
     pub usage: Usage,
 }
@@ -182,9 +184,11 @@ impl ExitReason {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { worker, slot, pid, reason, status, uptime, last_stderr, next, .. } = self;
+        let Self { worker, slot, pid, reason, status, uptime, last_stderr, next, connections: cut, .. } =
+            self;
         write!(f, "worker {worker} (slot {slot}, pid {pid}) ")?;
-        let obituary = Obituary { reason, status: *status, uptime: *uptime, last_stderr, next: *next };
+        let (status, uptime, next, cut) = (*status, *uptime, *next, *cut);
+        let obituary = Obituary { reason, status, uptime, last_stderr, next, cut };
         obituary.fmt(f)
     }
 }
@@ -196,6 +200,8 @@ pub(super) struct Obituary<'e> {
     pub(super) uptime: Duration,
     pub(super) last_stderr: &'e [String],
     pub(super) next: Next,
+    /// Connections that it had open.
+    pub(super) cut: u64,
 }
 
 impl fmt::Display for Obituary<'_> {
@@ -212,6 +218,11 @@ impl fmt::Display for Obituary<'_> {
             Next::NotReplaced if is_planned => {}
             Next::NotReplaced => write!(f, "; it is not replaced")?,
             Next::GiveUp => write!(f, "; giving up")?,
+        }
+        match self.cut {
+            0 => {}
+            1 => f.write_str("; 1 connection was cut")?,
+            cut => write!(f, "; {cut} connections were cut")?,
         }
         match last_words(self.last_stderr) {
             Some(line) if !is_planned => write!(f, "; last words: {line}"),

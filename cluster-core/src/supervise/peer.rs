@@ -300,7 +300,8 @@ impl Follower {
         // None where somebody else has reaped it: user code that waits for any child.
         let reaped = process::reap(self.process.pidfd.as_fd()).unwrap_or_default();
         let (status, usage) = reaped.map(|(status, usage)| (Some(status), usage)).unwrap_or_default();
-        let end = End { status, usage, last_stderr: last_lines(&words) };
+        let connections = self.page.connections_open();
+        let end = End { status, usage, connections, last_stderr: last_lines(&words) };
         // BEFORE its exit is told: what it wrote comes first.
         self.watcher.exchange.leave(self.peer);
         self.tell(Input::Exited { peer: self.peer, end }).await;

@@ -86,6 +86,7 @@ impl Pool {
             uptime: now - member.asked,
             last_stderr: end.last_stderr,
             next: Next::AlreadyReplaced,
+            connections: end.connections,
             usage: end.usage,
         };
         let told = exit.to_string();
