@@ -11,6 +11,10 @@ mod readme {}
 mod start {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/drain.md")]
+mod drain {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/limits.md")]
 mod limits {}
 
