@@ -27,7 +27,7 @@ impl Drainer {
     fn start(adapter: &str, method: &str, knobs: &[&str]) -> Self {
         let folder = Folder::new(adapter);
         let mut command = Command::new(DRAINER);
-        command.args([adapter, method]).args(knobs);
+        command.args(["127.0.0.1:0", adapter, method]).args(knobs);
         command.stderr(fs::File::create(folder.path("log")).unwrap());
         Self { app: Process::start(command).unwrap(), folder }
     }

@@ -1,4 +1,4 @@
-//! A web application that drains: `drainer axum|actix fork|await KNOB..`. It listens on a free port of 127.0.0.1.
+//! A web application that drains: `drainer ADDR axum|actix fork|await KNOB..`.
 //!
 //! Knobs: `workers=N`, `drain=MS`, `scheduling=shared|round-robin|least`. `/` is answered with the worker's number,
 //! `/events` is a stream of events that ends when the worker drains, `/stubborn` one that never ends.
@@ -17,18 +17,17 @@ use tokio::time::{Interval, interval};
 
 /// Between two events.
 const TICK: Duration = Duration::from_millis(20);
-const ADDR: &str = "127.0.0.1:0";
 const EVENTS: &str = "text/event-stream";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
-    let [_, framework, method, knobs @ ..] = &arguments[..] else {
-        eprintln!("usage: drainer axum|actix fork|await KNOB..");
+    let [_, addr, framework, method, knobs @ ..] = &arguments[..] else {
+        eprintln!("usage: drainer ADDR axum|actix fork|await KNOB..");
         return ExitCode::from(2);
     };
     let ended = match framework.as_str() {
-        "axum" => serve(method, knobs).map_err(std::io::Error::from),
-        _ => serve_actix(method, knobs),
+        "axum" => serve(addr, method, knobs).map_err(std::io::Error::from),
+        _ => serve_actix(addr, method, knobs),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,13 +89,13 @@ fn events(draining: Option<Draining>) -> impl Stream<Item = Result<Bytes, Infall
     })
 }
 
-fn serve(method: &str, knobs: &[String]) -> Result<(), cluster_axum::Error> {
+fn serve(addr: &str, method: &str, knobs: &[String]) -> Result<(), cluster_axum::Error> {
     let answer = |draining| ([(CONTENT_TYPE, EVENTS)], Body::from_stream(events(draining)));
     let app = Router::new()
         .route("/", get(|| async { worker().id().to_string() }))
         .route("/events", get(move || async move { answer(Some(worker().draining())) }))
         .route("/stubborn", get(move || async move { answer(None) }));
-    let serve = cluster_axum::serve(app).bind(ADDR).cluster(|builder| configure(builder, knobs));
+    let serve = cluster_axum::serve(app).bind(addr).cluster(|builder| configure(builder, knobs));
     if method == "fork" {
         return serve.run();
     }
@@ -104,7 +103,7 @@ fn serve(method: &str, knobs: &[String]) -> Result<(), cluster_axum::Error> {
     runtime.block_on(serve.into_future())
 }
 
-fn serve_actix(method: &str, knobs: &[String]) -> std::io::Result<()> {
+fn serve_actix(addr: &str, method: &str, knobs: &[String]) -> std::io::Result<()> {
     use actix_web::{App, HttpResponse, web};
     let answer = |draining| HttpResponse::Ok().content_type(EVENTS).streaming(events(draining));
     let server = || {
@@ -114,7 +113,7 @@ fn serve_actix(method: &str, knobs: &[String]) -> std::io::Result<()> {
                 .route("/events", web::get().to(move || async move { answer(Some(worker().draining())) }))
                 .route("/stubborn", web::get().to(move || async move { answer(None) }))
         });
-        server.cluster(|builder| configure(builder, knobs)).bind(ADDR)
+        server.cluster(|builder| configure(builder, knobs)).bind(addr)
     };
     if method == "fork" {
         return server()?.run().join();
