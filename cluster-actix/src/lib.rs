@@ -88,8 +88,8 @@ pub use server::{Server, ServerHandle, Stopping};
 pub use cluster_core::{
     Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,
     ConnectionCounts, Delivery, Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited,
-    Json, Leave, ListenerStatus, Message, MessageStream, Next, Outcome, Overload, Peer, ReloadError, Reloading, Restart, Returns,
-    Role, Runtime, Scheduling, SendError, Sending, Slot, StartError, Status, To, Uds, Usage, WithSender,
-    Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, bind_uds, is_primary, is_worker,
-    restore_limits, role, try_worker, worker,
+    Json, Leave, ListenerStatus, Message, MessageStream, Next, Outcome, Overload, Peer, ReloadError,
+    Reloading, Restart, Returns, Role, Runtime, Scheduling, SendError, Sending, Slot, StartError, Status, To,
+    Uds, Usage, WithSender, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, bind_uds,
+    is_primary, is_worker, restore_limits, role, try_worker, worker,
 };

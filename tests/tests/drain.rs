@@ -9,7 +9,7 @@ use cluster_load::{Kind, Load};
 use nix::sys::signal::Signal;
 
 use cluster_tests::counters::Counted;
-use cluster_tests::{Folder, METHODS, Process, SCHEDULINGS, eventually, say, signal};
+use cluster_tests::{Folder, METHODS, Process, SCHEDULINGS, WorkerProcess, eventually, say, signal};
 
 const DRAINER: &str = env!("CARGO_BIN_EXE_drainer");
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
@@ -67,29 +67,59 @@ fn roll(app: &Process) {
     }
 }
 
-/// Rolls twice through a cluster under load of all kinds.
-fn roll_under_load(adapter: &str, method: &str, scheduling: &str) {
-    let what = format!("{adapter}, {method}, {scheduling}");
-    let drainer = Drainer::start(adapter, method, &["workers=3", &format!("scheduling={scheduling}")]);
-    let addr = drainer.app.addr();
+/// Load of all kinds that an adapter serves, and none of it fails while `replace` works.
+fn under_load(what: &str, adapter: &str, app: &Process, replace: impl Fn(&Process)) {
     // Clients that pause are not among them: HTTP/1 leaves them a race (RFC 9112, 9.3.1), which the bench measures.
     let mut kinds = vec![(Kind::KeepAlive, 16), (Kind::Close, 4)];
     if adapter == "axum" {
         kinds.push((Kind::Http2 { streams: 4 }, 4));
     }
-    let begin = |(kind, clients)| (kind, Load::begin(addr, kind, clients).unwrap());
+    let begin = |(kind, clients)| (kind, Load::begin(app.addr(), kind, clients).unwrap());
     let loads: Vec<(Kind, Load)> = kinds.into_iter().map(begin).collect();
-    (0..2).for_each(|_| roll(&drainer.app));
+    (0..2).for_each(|_| replace(app));
     for (kind, load) in loads {
         let tally = load.end();
         println!("{what}, {kind:?}: {tally}");
         assert!(tally.answered > 50, "{what}, {kind:?}: {tally}");
         assert_eq!(tally.failed(), 0, "{what}, {kind:?}: {tally}");
     }
+}
+
+/// Rolls twice through a cluster under load.
+fn roll_under_load(adapter: &str, method: &str, scheduling: &str) {
+    let what = format!("{adapter}, {method}, {scheduling}");
+    let drainer = Drainer::start(adapter, method, &["workers=3", &format!("scheduling={scheduling}")]);
+    under_load(&what, adapter, &drainer.app, roll);
     eventually("all have ended well", || drainer.log().matches(" stopped (exit code 0)").count() == 6);
     let log = drainer.log();
     assert!(!log.contains("killed"), "{what}: {log}");
     assert!(drainer.app.stop().unwrap().success(), "{what}");
+}
+
+/// Reloads twice under load.
+fn reload_under_load(adapter: &str, method: &str) {
+    let what = format!("{adapter}, {method}");
+    let drainer = Drainer::start(adapter, method, &["workers=3"]);
+    let reload = |app: &Process| {
+        let next = app.workers().iter().map(|worker| worker.id).max().unwrap() + 1;
+        app.signal(Signal::SIGHUP as i32).unwrap();
+        let is_new = |now: &[_]| now.len() == 3 && now.iter().all(|worker: &WorkerProcess| worker.id >= next);
+        app.wait_for_workers(is_new).unwrap();
+    };
+    under_load(&what, adapter, &drainer.app, reload);
+    let log = drainer.log();
+    assert!(!log.contains("killed") && !log.contains("reload failed"), "{what}: {log}");
+    assert!(drainer.app.stop().unwrap().success(), "{what}");
+}
+
+#[test]
+fn invariant_2_a_reload_of_axum_under_load_fails_no_request() {
+    METHODS.into_iter().for_each(|method| reload_under_load("axum", method));
+}
+
+#[test]
+fn invariant_2_a_reload_of_actix_under_load_fails_no_request() {
+    METHODS.into_iter().for_each(|method| reload_under_load("actix", method));
 }
 
 #[test]
