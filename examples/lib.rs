@@ -15,6 +15,10 @@ mod start {}
 mod identity {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/drain.md")]
+mod drain {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/limits.md")]
 mod limits {}
 

@@ -49,6 +49,8 @@ pub(crate) enum Error {
     NobodyLeft(String),
     #[error("{subject}, {case}: {source}{said}")]
     Load { subject: &'static str, case: &'static str, source: io::Error, said: String },
+    #[error("{subject} was not reloaded: {source}{said}")]
+    Reload { subject: &'static str, source: io::Error, said: String },
     #[error("--plot wants a folder")]
     NoFolder,
     #[error("the suite `{0}` has no plot")]

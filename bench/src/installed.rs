@@ -9,6 +9,7 @@ pub(crate) struct Installed {
     pub(crate) node: Option<PathBuf>,
     pub(crate) bun: Option<PathBuf>,
     pub(crate) nginx: Option<PathBuf>,
+    pub(crate) pm2: Option<PathBuf>,
 }
 
 impl Installed {
@@ -17,6 +18,7 @@ impl Installed {
         Self {
             node: find("node", &[]),
             bun: find("bun", &[&modules]),
+            pm2: find("pm2", &[&modules]),
             // Not on the path of everybody who is not root.
             nginx: find("nginx", &[Path::new("/usr/sbin"), Path::new("/usr/local/sbin")]),
         }

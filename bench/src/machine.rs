@@ -1,5 +1,6 @@
 //! Where it was measured: what makes figures differ, and nothing that names the machine.
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 use std::{env, fmt, fs, thread};
 
@@ -19,6 +20,7 @@ pub(crate) struct Machine {
     pub(crate) node: Option<String>,
     pub(crate) bun: Option<String>,
     pub(crate) nginx: Option<String>,
+    pub(crate) pm2: Option<String>,
 }
 
 impl Machine {
@@ -34,19 +36,20 @@ impl Machine {
             node: installed.node.as_ref().and_then(|node| version(node, "--version")),
             bun: installed.bun.as_ref().and_then(|bun| version(bun, "--version")),
             nginx: installed.nginx.as_ref().and_then(|nginx| version(nginx, "-v")),
+            pm2: installed.pm2.as_ref().and_then(|pm2| pm2_version(pm2)),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cores, cpu, kernel, rustc, node, bun, nginx } = self;
+        let Self { cores, cpu, kernel, rustc, node, bun, nginx, pm2 } = self;
         write!(f, "{cores} cores of {cpu}, Linux {kernel}, {rustc}")?;
         match node {
             Some(version) => write!(f, ", node {version}")?,
             None => f.write_str(", no node")?,
         }
-        for (peer, version) in [("bun", bun), ("nginx", nginx)] {
+        for (peer, version) in [("bun", bun), ("nginx", nginx), ("pm2", pm2)] {
             if let Some(version) = version {
                 write!(f, ", {peer} {version}")?;
             }
@@ -69,6 +72,13 @@ fn version(program: impl AsRef<OsStr>, ask: &str) -> Option<String> {
     let line = said.lines().next()?.trim();
     // nginx says its name too, and on standard error.
     Some(line.strip_prefix("nginx version: nginx/").unwrap_or(line).to_owned())
+}
+
+/// PM2's version, from its package: asked itself, it would start a daemon.
+fn pm2_version(program: &Path) -> Option<String> {
+    let package = program.canonicalize().ok()?.parent()?.parent()?.join("package.json");
+    let package: serde_json::Value = serde_json::from_slice(&fs::read(package).ok()?).ok()?;
+    package["version"].as_str().map(str::to_owned)
 }
 
 #[cfg(test)]

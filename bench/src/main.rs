@@ -32,7 +32,9 @@ mod interrupt;
 mod log;
 mod nginx;
 mod peer;
+mod pm2;
 mod programs;
+mod reload;
 mod scratch;
 mod status;
 mod subject;
@@ -75,7 +77,7 @@ fn run(options: &Options) -> Result<String, Error> {
         let failed = |source| Error::Plot { path: folder.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let programs = Programs::build(suite.examples, suite.own)?;
+    let programs = Programs::build(suite)?;
     let installed = Installed::here();
     let machine = Machine::of_this(&installed);
     let filter = &options.filter;

@@ -5,9 +5,12 @@ use std::process::{Command, Stdio};
 use std::{env, io};
 
 use crate::error::Error;
+use crate::suites::Suite;
 
 /// The package of the examples.
 const EXAMPLES: &str = "cluster-examples";
+/// The package of the programs under test.
+const FIXTURES: &str = "cluster-tests";
 /// This package.
 const OWN: &str = env!("CARGO_PKG_NAME");
 
@@ -16,11 +19,15 @@ const OWN: &str = env!("CARGO_PKG_NAME");
 pub(crate) struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
-    /// Builds examples and programs of this package, optimised. Cargo tells of its work on standard error.
-    pub(crate) fn build(examples: &[&str], own: &[&str]) -> Result<Self, Error> {
+    /// Builds what a suite measures, optimised. Cargo tells of its work on standard error.
+    pub(crate) fn build(suite: &Suite) -> Result<Self, Error> {
         let mut programs = Self::default();
         // Each package by itself: built together, one would get the other's features.
-        for (package, flag, names) in [(EXAMPLES, "--example", examples), (OWN, "--bin", own)] {
+        for (package, flag, names) in [
+            (EXAMPLES, "--example", suite.examples),
+            (OWN, "--bin", suite.own),
+            (FIXTURES, "--bin", suite.fixtures),
+        ] {
             if !names.is_empty() {
                 programs.0.append(&mut build(package, flag, names)?);
             }

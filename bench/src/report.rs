@@ -62,6 +62,7 @@ pub(crate) mod tests {
             node: None,
             bun: None,
             nginx: None,
+            pm2: None,
         };
         let skipped = Skipped { subject: "node", why: "not installed" };
         Report { suite: "restart", machine, rounds: 7, rows: vec![row], skipped: vec![skipped] }

@@ -15,6 +15,8 @@ use crate::footprint::Footprint;
 use crate::log::Log;
 use crate::nginx::Nginx;
 use crate::peer::Peer;
+use crate::pm2::Pm2;
+use crate::reload;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,6 +44,8 @@ pub(crate) enum Program {
     Script { runner: PathBuf, script: &'static str },
     /// nginx, with a configuration made for the run.
     Nginx(PathBuf),
+    /// A script of `peers/` that PM2 runs in its cluster mode.
+    Pm2 { pm2: PathBuf, script: &'static str },
     /// A program of this package that is no cluster of ours; its arguments are those of its suite.
     Peer(PathBuf),
 }
@@ -60,6 +64,7 @@ enum Host {
     Cluster(Process),
     Peer(Peer),
     Nginx(Nginx),
+    Pm2(Pm2),
 }
 
 impl Subject {
@@ -93,6 +98,7 @@ impl Subject {
                 Peer::start(command).map(Host::Peer)
             }
             Program::Nginx(_) => Nginx::start(command, workers).map(Host::Nginx),
+            Program::Pm2 { pm2, .. } => Pm2::start(pm2, command, workers).map(Host::Pm2),
         }
     }
 
@@ -102,10 +108,11 @@ impl Subject {
             Program::Cluster(executable) | Program::Peer(executable) | Program::Nginx(executable) => {
                 Command::new(executable)
             }
-            Program::Script { runner, script } => {
-                let mut command = Command::new(runner);
-                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
-                command
+            Program::Script { runner, script } => with_script(Command::new(runner), script),
+            Program::Pm2 { pm2, script } => {
+                let mut command = Command::new(pm2.with_file_name("pm2-runtime"));
+                command.arg("start");
+                with_script(command, script)
             }
         };
         command.stdin(Stdio::null()).envs(self.environment.iter().copied());
@@ -119,6 +126,7 @@ impl Running {
             Host::Cluster(process) => process.addr(),
             Host::Peer(peer) => peer.addr(),
             Host::Nginx(nginx) => nginx.addr(),
+            Host::Pm2(pm2) => pm2.addr(),
         }
     }
 
@@ -132,6 +140,7 @@ impl Running {
             Host::Cluster(process) => process.processes(),
             Host::Peer(peer) => peer.processes(),
             Host::Nginx(nginx) => nginx.processes(),
+            Host::Pm2(pm2) => pm2.processes(),
         }
     }
 
@@ -140,7 +149,7 @@ impl Running {
         match &self.host {
             Host::Cluster(process) => process.workers().iter().map(|worker| worker.pid).collect(),
             // A peer's first process serves nobody, and starts nobody but workers.
-            Host::Peer(_) | Host::Nginx(_) => self.processes().split_off(1),
+            Host::Peer(_) | Host::Nginx(_) | Host::Pm2(_) => self.processes().split_off(1),
         }
     }
 
@@ -166,6 +175,17 @@ impl Running {
         Ok(start.elapsed())
     }
 
+    /// Replaces all its workers; answers with how long it took until the last successor was ready.
+    pub(crate) fn reload(&self) -> Result<Duration, Error> {
+        let reloaded = match &self.host {
+            Host::Cluster(process) => reload::replace_all(process),
+            Host::Pm2(pm2) => pm2.reload(),
+            Host::Peer(_) | Host::Nginx(_) => Err(io::ErrorKind::Unsupported.into()),
+        };
+        let failed = |source| Error::Reload { subject: self.subject, source, said: self.log.last_lines() };
+        reloaded.map_err(failed)
+    }
+
     /// What each of its processes holds.
     pub(crate) fn footprints(&self) -> Result<Vec<(u32, Footprint)>, Error> {
         let of = |pid| match Footprint::of(pid) {
@@ -184,7 +204,7 @@ impl Running {
     pub(crate) fn stop(self) -> Result<(), Error> {
         match self.host {
             Host::Cluster(process) => stop_cluster(self.subject, process, &self.log),
-            Host::Peer(_) | Host::Nginx(_) => Ok(()),
+            Host::Peer(_) | Host::Nginx(_) | Host::Pm2(_) => Ok(()),
         }
     }
 
@@ -192,6 +212,11 @@ impl Running {
         let said = self.log.last_lines();
         Error::NoAnswer { subject: self.subject, whom, within: PATIENCE, last: last.to_string(), said }
     }
+}
+
+fn with_script(mut command: Command, script: &str) -> Command {
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
+    command
 }
 
 /// A cluster of ours must end well and leave nothing.

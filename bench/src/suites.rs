@@ -2,6 +2,7 @@
 mod connections;
 mod memory;
 mod messages;
+mod reload;
 mod restart;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use crate::subject::{Program, Subject};
 
 /// All there are.
 pub(crate) const SUITES: &[&Suite] =
-    &[&restart::SUITE, &memory::SUITE, &messages::SUITE, &connections::SUITE];
+    &[&restart::SUITE, &memory::SUITE, &messages::SUITE, &connections::SUITE, &reload::SUITE];
 
 /// What a suite needs and how it begins; the rest is its entries' work.
 pub(crate) struct Suite {
@@ -31,6 +32,8 @@ pub(crate) struct Suite {
     pub(crate) examples: &'static [&'static str],
     /// Programs of this package (`src/bin/`) that it measures.
     pub(crate) own: &'static [&'static str],
+    /// Programs under test (package `cluster-tests`) that it measures.
+    pub(crate) fixtures: &'static [&'static str],
     /// All that it may measure: what `--only` chooses from. The name of each row has one of these in it.
     pub(crate) cases: fn() -> Vec<String>,
     /// What `--plot` draws, where figures of this suite make a picture.
@@ -79,6 +82,13 @@ impl Setting<'_> {
         let why = "bun is not installed; `npm install --prefix bench/peers bun` does it";
         let runner = self.installed.bun.clone().ok_or(Skipped { subject, why })?;
         Ok(Subject::new(subject, Program::Script { runner, script }))
+    }
+
+    /// A script of `peers/` in PM2's cluster mode.
+    pub(crate) fn pm2(&self, subject: &'static str, script: &'static str) -> Result<Subject, Skipped> {
+        let why = "pm2 is not installed; `npm install --prefix bench/peers pm2` does it";
+        let pm2 = self.installed.pm2.clone().ok_or(Skipped { subject, why })?;
+        Ok(Subject::new(subject, Program::Pm2 { pm2, script }))
     }
 
     pub(crate) fn nginx(&self, subject: &'static str) -> Result<Subject, Skipped> {

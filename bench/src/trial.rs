@@ -67,7 +67,7 @@ fn launch(subject: &Subject, mut command: Command, stdout: PipeWriter) -> io::Re
     command.stdout(stdout);
     match &subject.program {
         Program::Cluster(_) => Process::launch(command).map(Host::Cluster),
-        Program::Script { .. } | Program::Peer(_) | Program::Nginx(_) => {
+        Program::Script { .. } | Program::Peer(_) | Program::Nginx(_) | Program::Pm2 { .. } => {
             command.stdin(Stdio::piped());
             Group::start(command).map(Host::Peer)
         }

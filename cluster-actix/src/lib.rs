@@ -78,6 +78,7 @@ mod messages;
 mod server;
 
 mod connection;
+mod farewell;
 mod program;
 
 pub use http_server::HttpServer;

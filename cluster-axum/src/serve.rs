@@ -257,10 +257,11 @@ impl Serve {
 
     /// How long a worker that stops may take to finish what is open before it is killed (default 25 s).
     ///
-    /// A worker that drains accepts nothing more and finishes the requests in flight. Its HTTP/1 responses say
+    /// A worker that drains accepts nothing more and finishes what its clients have begun to ask. Its HTTP/1 responses say
     /// `Connection: close`; connections without a request stay open for one more second, because a request may
-    /// be on its way, and are then closed. WebSockets and other upgraded connections are waited for: end them
-    /// on [`Worker::draining`]. A worker leaves as soon as nothing is open.
+    /// be on its way, and are then closed. Clients of HTTP/2 are told at once (GOAWAY). WebSockets and other upgraded
+    /// connections, and responses that stream, are waited for: end them on [`Worker::draining`]. A worker leaves as
+    /// soon as nothing is open.
     ///
     /// # Example
     /// ```

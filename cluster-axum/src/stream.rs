@@ -1,26 +1,33 @@
 //! A client's stream, with what is held for as long as it is open.
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use cluster_core::Stream;
+use cluster_core::adapter::{Traffic, Watched};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream that drops `held` when it is closed. An upgraded connection takes its stream along, out of the
 /// task that served it: so a WebSocket counts as open, and a drain waits for it, wherever it went.
 #[derive(Debug)]
 pub(crate) struct Counted<H> {
-    io: Stream,
+    io: Watched<Stream>,
     _held: H,
 }
 
 impl<H> Counted<H> {
     pub(crate) fn new(io: impl Into<Stream>, held: H) -> Self {
-        Self { io: io.into(), _held: held }
+        Self { io: Watched::new(io.into()), _held: held }
     }
 
     pub(crate) fn io(&self) -> &Stream {
-        &self.io
+        self.io.io()
+    }
+
+    /// What goes over it, as a drain has to know it.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        self.io.traffic()
     }
 }
 

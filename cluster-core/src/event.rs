@@ -133,6 +133,9 @@ pub enum Event {
         pid: u32,
         /// Why it leaves.
         why: Leave,
+        /// Connections that it has open, and finishes. How many are left shows in
+        /// [`WorkerStatus::connections`].
+        connections: u64,
     },
     /// A worker has ended; Node's `exit`.
     WorkerExited(Exit),
@@ -363,6 +366,7 @@ mod tests {
             last_stderr: vec!["oh no".into()],
             trace: Vec::new(),
             next: Next::RestartIn(Duration::ZERO),
+            connections: 0,
             usage: Usage { user: Duration::from_millis(7), system: Duration::ZERO, max_rss: 4096 },
         }
     }
@@ -374,6 +378,28 @@ mod tests {
             "worker 7 (slot 2, pid 4711) crashed (SIGSEGV) after 2.1s; restarting at once; last words: oh no"
         );
         assert_eq!((exit().code(), exit().signal()), (None, Some(11)));
+    }
+
+    #[test]
+    fn an_end_says_how_many_connections_it_has_cut() {
+        let cut = |connections| Event::WorkerExited(Exit { connections, ..exit() }).to_string();
+        assert!(
+            cut(1).ends_with("; restarting at once; 1 connection was cut; last words: oh no"),
+            "{}",
+            cut(1)
+        );
+        assert!(cut(2).contains("; 2 connections were cut;"), "{}", cut(2));
+    }
+
+    #[test]
+    fn a_drain_says_how_many_connections_are_open() {
+        let drains = |connections| {
+            let (worker, slot) = (WorkerId(7), Slot(2));
+            Event::WorkerDraining { worker, slot, pid: 4711, why: Leave::Restart, connections }.to_string()
+        };
+        assert_eq!(drains(0), "worker 7 (slot 2, pid 4711) drains to be restarted; a successor starts");
+        assert!(drains(1).ends_with("; a successor starts; 1 connection is open"), "{}", drains(1));
+        assert!(drains(3).ends_with("; 3 connections are open"), "{}", drains(3));
     }
 
     #[test]

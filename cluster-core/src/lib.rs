@@ -115,6 +115,8 @@ mod sys;
 mod tail;
 #[cfg(target_os = "linux")]
 mod trace;
+#[cfg(target_os = "linux")]
+mod traffic;
 
 #[cfg(all(target_os = "linux", any(feature = "axum", feature = "actix")))]
 mod extract;
@@ -181,6 +183,7 @@ pub mod adapter {
     pub use crate::conn::{BACKLOG, Reach};
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub use crate::extract::NoWorker;
+    pub use crate::traffic::{HALF_SENT, OpenRequest, Traffic, Watched};
 
     /// Opens at once, or takes the sockets from the primary. Of each its address, if that is one of TCP.
     pub fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<Option<SocketAddr>>), StartError> {

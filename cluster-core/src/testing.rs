@@ -58,6 +58,23 @@ pub fn worker() -> Worker {
     worker
 }
 
+/// Tells the fake of this thread to leave: its [`draining`](crate::Worker::draining) resolves. For tests of handlers that
+/// end their streams then.
+///
+/// # Panics
+/// Where [`worker()`] has made none.
+///
+/// # Example
+/// ```
+/// let fake = cluster_core::testing::worker();
+/// assert!(!fake.is_draining());
+/// cluster_core::testing::drain();
+/// assert!(fake.is_draining());
+/// ```
+pub fn drain() {
+    fake_of_this_thread().expect("testing::worker() comes first").begin_drain();
+}
+
 /// The fake of this thread, if a test has asked for one.
 pub(crate) fn fake_of_this_thread() -> Option<Worker> {
     FAKE.with(|fake| fake.borrow().clone())

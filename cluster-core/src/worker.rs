@@ -462,6 +462,12 @@ impl Worker {
         }
     }
 
+    /// The drain begins, and with it the lame duck.
+    #[cfg(feature = "testing")]
+    pub(crate) fn begin_drain(&self) {
+        self.inner.draining.cancel();
+    }
+
     /// The lame duck ends early: nothing is open that it could serve.
     #[doc(hidden)]
     pub fn end_lame_duck(&self) {

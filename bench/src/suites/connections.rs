@@ -34,6 +34,7 @@ pub(crate) const SUITE: Suite = Suite {
                cluster by its two policies. bun: the same script. nginx: `return 200`.",
     examples: &[],
     own: &["core_hello", "prefork"],
+    fixtures: &[],
     cases: || CASES.iter().map(|case| case.name.to_owned()).collect(),
     plot: Some(&PLOT),
     ratios: &[

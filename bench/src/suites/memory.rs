@@ -16,6 +16,7 @@ pub(crate) const SUITE: Suite = Suite {
                PSS by ideal: that, divided by the table and the private memory of a worker that is the only one.",
     examples: &["hello_axum", "hello_axum_await", "preload"],
     own: &[],
+    fixtures: &[],
     cases: || private_cases().chain(preload_cases()).collect(),
     plot: None,
     ratios: &[],

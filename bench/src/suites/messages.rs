@@ -25,6 +25,7 @@ pub(crate) const SUITE: Suite = Suite {
                stream socket, a length before each message, many messages to a system call, nothing decoded.",
     examples: &[],
     own: &["core_messages", "ipc_channel", "tokio_unix_ipc", "raw_socket"],
+    fixtures: &[],
     cases: || cases(Cast::Cluster, TIMES).into_iter().map(|(case, _)| case).collect(),
     plot: Some(&PLOT),
     ratios: &[],

@@ -16,6 +16,7 @@ pub(crate) const SUITE: Suite = Suite {
                a round is the median of several.",
     examples: &["hello_axum", "hello_axum_await"],
     own: &["core_hello"],
+    fixtures: &[],
     cases: || vec![CASE.to_owned()],
     plot: None,
     ratios: &[],

@@ -122,6 +122,8 @@ pub struct Exit {
     pub trace: Vec<String>,
     /// What happens next in its slot.
     pub next: Next,
+    /// Connections that it had open when it ended: they were cut.
+    pub connections: u64,
     /// What it used. All zero where `status` is none.
     pub usage: Usage,
 }
@@ -190,8 +192,8 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { worker, slot, pid, reason, status, uptime, last_stderr, trace, next, .. } = self;
         write!(f, "worker {worker} (slot {slot}, pid {pid}) ")?;
-        let (status, uptime, next) = (*status, *uptime, *next);
-        let obituary = Obituary { reason, status, uptime, last_stderr, trace, next };
+        let (status, uptime, next, cut) = (*status, *uptime, *next, self.connections);
+        let obituary = Obituary { reason, status, uptime, last_stderr, trace, next, cut };
         obituary.fmt(f)
     }
 }
@@ -204,6 +206,8 @@ pub(super) struct Obituary<'e> {
     pub(super) last_stderr: &'e [String],
     pub(super) trace: &'e [String],
     pub(super) next: Next,
+    /// Connections that it had open.
+    pub(super) cut: u64,
 }
 
 impl fmt::Display for Obituary<'_> {
@@ -223,6 +227,11 @@ impl fmt::Display for Obituary<'_> {
         }
         if let Some(function) = culprit(self.trace) {
             write!(f, "; it was in {function}")?;
+        }
+        match self.cut {
+            0 => {}
+            1 => f.write_str("; 1 connection was cut")?,
+            cut => write!(f, "; {cut} connections were cut")?,
         }
         match last_words(self.last_stderr) {
             Some(line) if !is_planned => write!(f, "; last words: {line}"),

@@ -89,8 +89,13 @@ impl fmt::Display for Event {
                 let stall = Stall { silent: *silent, limit: *limit };
                 write!(f, "worker {worker} (slot {slot}, pid {pid}) {stall}")
             }
-            Event::WorkerDraining { worker, slot, pid, why } => {
-                write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}")
+            Event::WorkerDraining { worker, slot, pid, why, connections } => {
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}")?;
+                match connections {
+                    0 => Ok(()),
+                    1 => f.write_str("; 1 connection is open"),
+                    open => write!(f, "; {open} connections are open"),
+                }
             }
             Event::WorkerExited(exit) => exit.fmt(f),
             Event::DirectorReady { pid } => write!(f, "the director (pid {pid}) is ready"),
@@ -100,7 +105,7 @@ impl fmt::Display for Event {
             }
             Event::DirectorExited { pid, reason, status, uptime, last_stderr, trace, next } => {
                 let (status, uptime, next) = (*status, *uptime, *next);
-                let obituary = Obituary { reason, status, uptime, last_stderr, trace, next };
+                let obituary = Obituary { reason, status, uptime, last_stderr, trace, next, cut: 0 };
                 write!(f, "the director (pid {pid}) {obituary}")
             }
             Event::ForkServerReady { pid } => write!(f, "the fork server (pid {pid}) is ready"),

@@ -85,6 +85,8 @@ pub(crate) struct End {
     /// None where somebody else has reaped it.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) usage: Usage,
+    /// That it had open.
+    pub(crate) connections: u64,
     pub(crate) last_stderr: Vec<String>,
     /// Where it hung.
     pub(crate) trace: Vec<String>,

@@ -319,7 +319,8 @@ impl Follower {
         // None where somebody else has reaped it: user code that waits for any child.
         let reaped = process::reap(self.process.pidfd.as_fd()).unwrap_or_default();
         let (status, usage) = reaped.map(|(status, usage)| (Some(status), usage)).unwrap_or_default();
-        let end = End { status, usage, last_stderr: last_lines(&words), trace: self.page.trace.lines() };
+        let (connections, trace) = (self.page.connections_open(), self.page.trace.lines());
+        let end = End { status, usage, connections, last_stderr: last_lines(&words), trace };
         // BEFORE its exit is told: what it wrote comes first.
         self.watcher.exchange.leave(self.peer);
         self.tell(Input::Exited { peer: self.peer, end }).await;

@@ -9,14 +9,7 @@ use crate::supervise::peer::Peer;
 
 impl Driver {
     pub(super) fn tell(&mut self, event: Event) {
-        let event = match event {
-            Event::Stopping { asked, .. } => {
-                // The pages are the workers': what they say is shown, and not trusted to add up.
-                let open = self.peers.values().map(Peer::connections_open);
-                Event::Stopping { connections: open.fold(0, u64::saturating_add), asked }
-            }
-            event => event,
-        };
+        let event = self.with_connections(event);
         if let Event::WorkerReady { .. } = event
             && !std::mem::replace(&mut self.listening, true)
             && !self.places.is_empty()
@@ -41,6 +34,23 @@ impl Driver {
         if !self.quiet && !start_up {
             event.log();
         }
+    }
+
+    /// An event with what the pool cannot know. The pages are the workers': what they say is shown, and not trusted to
+    /// add up.
+    fn with_connections(&self, mut event: Event) -> Event {
+        match &mut event {
+            Event::Stopping { connections, .. } => {
+                let open = self.peers.values().map(Peer::connections_open);
+                *connections = open.fold(0, u64::saturating_add);
+            }
+            Event::WorkerDraining { worker, connections, .. } => {
+                let held = self.peers.get(&PeerId::Worker(*worker));
+                *connections = held.map(Peer::connections_open).unwrap_or_default();
+            }
+            _ => {}
+        }
+        event
     }
 
     /// Where nobody comes after a process, nobody waits for its successor.

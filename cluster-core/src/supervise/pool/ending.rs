@@ -93,6 +93,7 @@ impl Pool {
             last_stderr: end.last_stderr,
             trace: end.trace,
             next: Next::AlreadyReplaced,
+            connections: end.connections,
             usage: end.usage,
         };
         let told = exit.to_string();

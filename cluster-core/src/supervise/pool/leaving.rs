@@ -102,7 +102,8 @@ impl Pool {
         member.told.draining = true;
         if let (PeerId::Worker(worker), Seat::Slot(slot), Some(why)) = (peer, member.seat, member.leave) {
             let pid = member.pid;
-            self.tell(Event::WorkerDraining { worker, slot, pid, why });
+            // Its page, which the pool does not see, says how many are open.
+            self.tell(Event::WorkerDraining { worker, slot, pid, why, connections: 0 });
         }
     }
 
