@@ -41,3 +41,7 @@ mod scheduling {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/signals.md")]
 mod signals {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/reload.md")]
+mod reload {}

@@ -103,7 +103,8 @@ pub use cluster_core::{
     Account, Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,
     ConnectionCounts, Delivery, Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited,
     Json, Leave, ListenerStatus, Message, MessageStream, Next, Outcome, Overload, Peer, PeerAddr,
-    ReloadError, Reloading, ReopenLogs, Resource, Restart, Returns, Role, Runtime, Scheduling, SendError, Sending,
-    Slot, StartError, Status, Stream, To, Uds, Usage, WithSender, Worker, WorkerId, WorkerRef, WorkerState,
-    WorkerStatus, bind_tcp, bind_uds, is_primary, is_worker, restore_limits, role, try_worker, worker,
+    ReloadError, Reloading, ReopenLogs, Resource, Restart, Returns, Role, Runtime, Scheduling, SendError,
+    Sending, Slot, StartError, Status, Stream, To, Uds, Usage, WithSender, Worker, WorkerId, WorkerRef,
+    WorkerState, WorkerStatus, bind_tcp, bind_uds, is_primary, is_worker, restore_limits, role, try_worker,
+    worker,
 };

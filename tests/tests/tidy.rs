@@ -90,6 +90,8 @@ fn is_pure(path: &Path) -> bool {
 }
 
 fn is_below(path: &Path, folder: &str) -> bool {
+    // Whatever the folders are called that this checkout is in.
+    let path = path.strip_prefix(root()).unwrap_or(path);
     path.parent().is_some_and(|parent| parent.iter().any(|part| part == folder))
 }
 

@@ -90,12 +90,7 @@ impl fmt::Display for Event {
                 write!(f, "worker {worker} (slot {slot}, pid {pid}) {stall}")
             }
             Event::WorkerDraining { worker, slot, pid, why, connections } => {
-                write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}")?;
-                match connections {
-                    0 => Ok(()),
-                    1 => f.write_str("; 1 connection is open"),
-                    open => write!(f, "; {open} connections are open"),
-                }
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}{}", StillOpen(*connections))
             }
             Event::WorkerExited(exit) => exit.fmt(f),
             Event::DirectorReady { pid } => write!(f, "the director (pid {pid}) is ready"),
@@ -140,6 +135,19 @@ impl fmt::Display for Event {
             Event::StoppingNow => f.write_str("stopping now"),
             Event::GivingUp { why } => write!(f, "giving up: {why}"),
             Event::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// What is said of connections that a drain waits for.
+struct StillOpen(u64);
+
+impl fmt::Display for StillOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str("; 1 connection is open"),
+            open => write!(f, "; {open} connections are open"),
         }
     }
 }
