@@ -72,8 +72,12 @@ fn hello_id(answer: &str) -> u64 {
 fn each_hello_reaches_four_workers() {
     for name in HELLO {
         let app = start(name);
-        let ids: HashSet<u64> = (0..400).map(|_| hello_id(&get(app.addr(), "/").unwrap())).collect();
-        assert_eq!(ids, HashSet::from([1, 2, 3, 4]), "{name}");
+        let mut ids = HashSet::new();
+        // How many requests that takes is nobody's promise: a worker may wait for a processor while others answer.
+        cluster_tests::eventually("four workers answer", || {
+            ids.insert(hello_id(&get(app.addr(), "/").unwrap()));
+            ids == HashSet::from([1, 2, 3, 4])
+        });
         assert!(app.stop().unwrap().success(), "{name}");
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Pulse {
     due: Instant,
     /// How many of the warnings this silence has had.
     warned: usize,
+    /// It could not turn when it was examined last.
+    held: bool,
 }
 
 /// What follows from a silence.
@@ -28,7 +30,7 @@ pub(crate) enum Finding {
 
 impl Pulse {
     pub(crate) fn new(now: Instant, beats: u64, limit: HangLimit) -> Self {
-        Self { beats, due: now + limit.beat_every(), warned: 0 }
+        Self { beats, due: now + limit.beat_every(), warned: 0, held: false }
     }
 
     /// Takes in a look: whether something would follow, unless there is a good reason for the silence.
@@ -42,10 +44,12 @@ impl Pulse {
     /// What follows, by what the process does.
     pub(crate) fn judge(&mut self, now: Instant, condition: Condition, limit: HangLimit) -> Option<Finding> {
         match condition {
-            Condition::Runs => {}
+            Condition::Runs if !self.held => {}
+            // It was let go since then, and nobody knows when: it may not have had a processor yet.
+            Condition::Runs => *self = Self::new(now, self.beats, limit),
             // It cannot turn, and that is not its fault: it begins anew when it can.
             Condition::Stopped | Condition::Traced | Condition::DumpsCore => {
-                *self = Self::new(now, self.beats, limit);
+                *self = Self { held: true, ..Self::new(now, self.beats, limit) };
             }
         }
         self.finding(now, limit).inspect(|_| self.warned = warnings(self.silent(now)))
