@@ -76,6 +76,30 @@ fn a_stopped_worker_keeps_nobody_waiting() {
     }
 }
 
+#[test]
+fn what_comes_behind_a_request_that_blocks_is_not_taken() {
+    for scheduling in SCHEDULINGS {
+        // Forked: its loop has one thread, and nobody else there could serve them.
+        let rule = format!("scheduling={scheduling}");
+        let cluster = Counted::start(SUBJECT, "fork", &["workers=1", &rule]);
+        let (app, worker) = (&cluster.app, cluster.app.workers()[0].pid);
+        kill(Pid::from_raw(worker as i32), Signal::SIGSTOP).unwrap();
+        eventually("all its threads have stopped", || is_stopped(worker));
+        // All of them wait, and what they ask for, when it goes on. The first blocks its loop while it lives.
+        let blocks = say(app.addr(), "block 600000").unwrap();
+        let clients: Vec<TcpStream> = (0..3).map(|_| say(app.addr(), "who").unwrap()).collect();
+        kill(Pid::from_raw(worker as i32), Signal::SIGCONT).unwrap();
+        eventually("the first is taken", || cluster.sum(|counts| counts.total) > 0);
+        kill(Pid::from_raw(worker as i32), Signal::SIGKILL).unwrap();
+        assert!(listen(blocks).is_err());
+        for client in clients {
+            // Its successor answers. Of what had been taken a client would see the reset.
+            listen(client).unwrap_or_else(|err| panic!("{scheduling}: {err}"));
+        }
+        cluster.app.stop().unwrap();
+    }
+}
+
 fn is_stopped(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {

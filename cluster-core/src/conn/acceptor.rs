@@ -1,7 +1,7 @@
 //! Takes connections, until the worker drains.
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::time::Sleep;
@@ -52,6 +52,9 @@ enum Turn {
     Waits,
     /// It has handed a connection out.
     HasTaken,
+    /// It waits until the runtime has looked for events. The first request of that connection is one: until it is
+    /// heard nobody knows for how long this loop will be busy.
+    LooksUp,
     /// It waits until the loop's other tasks have had a turn: those of the connection that it has handed out.
     ComesRound,
     /// It has left a connection to another worker, for a moment.
@@ -104,7 +107,18 @@ impl Acceptor {
         loop {
             let looks = match self.turn {
                 Turn::HasTaken if self.appetite.takes_another() && self.source.may_take(cx) => true,
+                Turn::HasTaken if self.source.is_fast() => {
+                    self.turn = Turn::ComesRound;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Turn::HasTaken => {
+                    self.turn = Turn::LooksUp;
+                    wake_after_events(cx);
+                    return Poll::Pending;
+                }
+                // Not at once: the future that `main` waits for is polled BEFORE the tasks that events have woken.
+                Turn::LooksUp => {
                     self.turn = Turn::ComesRound;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -174,6 +188,12 @@ impl Acceptor {
         self.pause = Some(pause);
         Poll::Pending
     }
+}
+
+/// Wakes the task when its runtime has looked for events.
+fn wake_after_events(cx: &mut Context<'_>) {
+    // It leaves the waker with the scheduler when it is polled for the first time, and is needed no more then.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 impl std::fmt::Debug for Acceptor {

@@ -43,6 +43,14 @@ impl Source {
         }
     }
 
+    /// Whether connections come so fast that it takes what there is, and does not look first whose turn it is.
+    pub(crate) fn is_fast(&self) -> bool {
+        match self {
+            Source::Queue(queue) => queue.is_fast(),
+            Source::Handed(_) => false,
+        }
+    }
+
     /// Leaves one to others, for a moment.
     ///
     /// # Errors

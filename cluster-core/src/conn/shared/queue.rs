@@ -107,11 +107,18 @@ impl Queue {
         matches!(self.gate.ask(1, cx), Entry::Open(_))
     }
 
-    /// Whether to take the next one, and not to leave it to those who have had fewer: while connections come slowly
-    /// enough to take turns.
+    /// Whether connections come fast: then there are no turns.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.direct.is_fast()
+    }
+
+    /// Whether to take the next one, and not to leave it to those who have had fewer.
     pub(crate) fn is_turn(&self) -> bool {
+        if self.is_fast() {
+            return true;
+        }
         self.turns.wants();
-        self.direct.is_fast() || self.turns.is_mine()
+        self.turns.is_mine()
     }
 
     /// Leaves one to others, for a moment. Who was woken for it wakes another.
