@@ -67,17 +67,24 @@ fn load(module: &Module) -> Option<Loader> {
 /// By what the file says of the address `at`.
 fn described(file: &Loader, at: u64) -> Vec<String> {
     let symbol = file.find_symbol(at).map(|name| addr2line::demangle_auto(Cow::Borrowed(name), None));
-    let mut found = Vec::new();
-    if let Ok(mut frames) = file.find_frames(at) {
-        while let Ok(Some(frame)) = frames.next() {
+    let mut frames = Vec::new();
+    if let Ok(mut found) = file.find_frames(at) {
+        while let Ok(Some(frame)) = found.next() {
             let own = frame.function.as_ref().and_then(|name| Some(name.demangle().ok()?.into_owned()));
-            let Some(name) = own.or_else(|| symbol.as_deref().map(str::to_owned)) else { continue };
             let place = frame.location.and_then(|place| Some((place.file?, place.line?)));
-            found.push(match place {
-                Some((file, line)) => format!("{} at {}:{line}", cut(&name), shorten(file)),
-                None => cut(&name).into_owned(),
-            });
+            frames.push((own, place));
         }
+    }
+    let outermost = frames.len().saturating_sub(1);
+    let mut found = Vec::new();
+    for (number, (own, place)) in frames.into_iter().enumerate() {
+        // Debug information may have names without their crates. The symbol has it, of the one that was not inlined.
+        let symbol = symbol.as_deref().map(str::to_owned);
+        let Some(name) = (if number == outermost { symbol.or(own) } else { own }) else { continue };
+        found.push(match place {
+            Some((file, line)) => format!("{} at {}:{line}", cut(&name), shorten(file)),
+            None => cut(&name).into_owned(),
+        });
     }
     if found.is_empty() {
         found.extend(symbol.map(|name| cut(&name).into_owned()));

@@ -12,7 +12,7 @@ pub(super) fn culprit(trace: &[String]) -> Option<&str> {
         };
         is_idle |= waits_for_work(frame);
         if !is_idle && is_own(frame) {
-            return Some(frame.split_once(" at ").map_or(frame, |(name, _)| name));
+            return Some(frame);
         }
     }
     None
@@ -54,7 +54,19 @@ pub(crate) fn is_own(frame: &str) -> bool {
         // The type is a parameter: what it is used as says more.
         name = what;
     }
-    name.contains("::") && !BUILT_ON.iter().any(|crates| name.starts_with(crates))
+    let is_built_on = BUILT_ON.iter().any(|crates| name.starts_with(crates));
+    match frame.rsplit_once(" at ") {
+        // An inlined function may have a name without its crate: then its file tells.
+        Some((_, place)) => !is_built_on && !is_unpacked(place),
+        None => !is_built_on && name.contains("::"),
+    }
+}
+
+/// Whether a file is of the standard library (`core/src/..`) or of a package (`axum-0.8.9/src/..`).
+fn is_unpacked(place: &str) -> bool {
+    let folder = place.split('/').next().unwrap_or_default();
+    let version = folder.rsplit_once('-').map_or("", |(_, version)| version);
+    version.starts_with(|c: char| c.is_ascii_digit()) || ["core", "alloc", "std"].contains(&folder)
 }
 
 #[cfg(test)]
@@ -64,6 +76,8 @@ mod tests {
     #[test]
     fn what_programs_are_built_on_is_not_their_own() {
         for own in [
+            "{async_fn#0} at /home/me/app/src/main.rs:4",
+            "add_up at src/main.rs:9",
             "app::spin",
             "app::spin at src/main.rs:1",
             "<app::State as app::Serve>::call",
@@ -78,6 +92,8 @@ mod tests {
             "main",
             "_start",
             "__rust_try",
+            "poll<alloc::boxed::Box<()>> at core/src/future/future.rs:133",
+            "{async_block#0}<fn() -> app::total> at axum-0.8.9/src/handler/mod.rs:217",
             ".. and more",
             "std::thread::sleep",
             "<alloc::boxed::Box<F,A> as core::ops::function::FnOnce<Args>>::call_once",
@@ -103,7 +119,7 @@ mod tests {
             "   3: app::serve",
         ];
         let trace = trace.map(str::to_owned);
-        assert_eq!(culprit(&trace), Some("app::wait"));
+        assert_eq!(culprit(&trace), Some("app::wait at src/main.rs:7"));
         assert_eq!(culprit(&trace[..4]), None);
         assert_eq!(culprit(&["thread 2 (worker): no trace: it blocks SIGURG".to_owned()]), None);
     }

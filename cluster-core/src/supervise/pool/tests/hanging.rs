@@ -96,7 +96,11 @@ fn where_it_hung_is_in_its_exit_and_in_no_other() {
     bench.stand_still(LIMIT, Condition::Runs);
     bench.say(Input::Exited { peer: worker(1), end: end.clone() });
     assert_eq!(bench.last_exit().trace, trace);
-    assert!(bench.last_exit().to_string().ends_with("; it was in app::spin"), "{}", bench.last_exit());
+    assert!(
+        bench.last_exit().to_string().ends_with("; it was in app::spin at src/main.rs:7"),
+        "{}",
+        bench.last_exit()
+    );
     bench.boot(worker(2));
     bench.say(Input::Exited { peer: worker(2), end });
     assert!(bench.last_exit().trace.is_empty(), "a page may say what it likes");
