@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_a_worker_has_left_is_there_until_it_is_dead_and_reaped() {
         use std::os::unix::process::CommandExt;
-        let child = std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         let group = Pid::from_raw(child.id() as i32);
         let mut orphans = Orphans::new();
         assert!(!orphans.are_left());
@@ -190,6 +190,7 @@ mod tests {
             orphans.reap(Instant::now(), &|pid| pid != group);
         }
         assert!(stat(group).is_none());
+        assert!(child.wait().is_err(), "it has been reaped");
     }
 
     #[test]
