@@ -90,7 +90,7 @@ impl fmt::Display for Event {
                 write!(f, "worker {worker} (slot {slot}, pid {pid}) {stall}")
             }
             Event::WorkerDraining { worker, slot, pid, why, connections } => {
-                write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}{}", StillOpen(*connections))
+                write!(f, "worker {worker} (slot {slot}, pid {pid}) drains {why}{}", Open(*connections))
             }
             Event::WorkerExited(exit) => exit.fmt(f),
             Event::DirectorReady { pid } => write!(f, "the director (pid {pid}) is ready"),
@@ -139,19 +139,6 @@ impl fmt::Display for Event {
     }
 }
 
-/// What is said of connections that a drain waits for.
-struct StillOpen(u64);
-
-impl fmt::Display for StillOpen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            1 => f.write_str("; 1 connection is open"),
-            open => write!(f, "; {open} connections are open"),
-        }
-    }
-}
-
 /// What is said of a reload.
 struct Reload<'e>(&'e Event);
 
@@ -176,6 +163,19 @@ impl fmt::Display for Reload<'_> {
             }
             // No other is about one.
             _ => Ok(()),
+        }
+    }
+}
+
+/// How many connections are open, to end a sentence with; nothing where none is.
+struct Open(u64);
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str("; 1 connection is open"),
+            open => write!(f, "; {open} connections are open"),
         }
     }
 }
