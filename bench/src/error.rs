@@ -59,4 +59,6 @@ pub(crate) enum Error {
     Plot { path: PathBuf, source: io::Error },
     #[error("{subject}: cannot read the memory of process {pid}: {source}")]
     Memory { subject: &'static str, pid: u32, source: io::Error },
+    #[error("{subject}: cannot read the processor time of its processes: {source}")]
+    Cpu { subject: &'static str, source: nix::Error },
 }

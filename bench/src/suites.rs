@@ -1,5 +1,6 @@
 //! The suites: a file each, and one line here.
 mod connections;
+mod idle;
 mod memory;
 mod messages;
 mod reload;
@@ -19,7 +20,7 @@ use crate::subject::{Program, Subject};
 
 /// All there are.
 pub(crate) const SUITES: &[&Suite] =
-    &[&restart::SUITE, &memory::SUITE, &messages::SUITE, &connections::SUITE, &reload::SUITE];
+    &[&restart::SUITE, &memory::SUITE, &messages::SUITE, &connections::SUITE, &reload::SUITE, &idle::SUITE];
 
 /// What a suite needs and how it begins; the rest is its entries' work.
 pub(crate) struct Suite {

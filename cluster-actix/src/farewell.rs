@@ -47,7 +47,9 @@ where
         let (worker, open) = (worker.clone(), traffic().begin());
         let answered = app.call(request);
         async move {
-            match answered.await {
+            let answered = answered.await;
+            worker.count_request();
+            match answered {
                 Ok(answer) => {
                     let mut answer: Response<B> = answer.into();
                     say_close(&worker, answer.head_mut());

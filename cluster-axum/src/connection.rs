@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::Response;
+use cluster_core::Worker;
 use cluster_core::adapter::OpenRequest;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
@@ -29,15 +30,17 @@ pub(crate) struct Protocol {
     builder: auto::Builder<TokioExecutor>,
     header_read_timeout: Duration,
     pub(crate) drain: Drain,
+    /// Who counts its requests; None in a test of this file.
+    worker: Option<Worker>,
 }
 
 impl Protocol {
-    pub(crate) fn new(header_read_timeout: Duration) -> Self {
+    pub(crate) fn new(header_read_timeout: Duration, worker: Option<Worker>) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(header_read_timeout);
         // WebSockets over HTTP/2 (RFC 8441), as axum::serve has them.
         builder.http2().timer(TokioTimer::new()).enable_connect_protocol();
-        Self { builder, header_read_timeout, drain: Drain::default() }
+        Self { builder, header_read_timeout, drain: Drain::default(), worker }
     }
 
     /// Serves a connection until its client, its protocol or a drain ends it. `'static`, so that a request
@@ -53,7 +56,7 @@ impl Protocol {
             asked.store(true, Ordering::Relaxed);
             // Streams of HTTP/2 are the protocol's to count.
             let open = (request.version() <= Version::HTTP_11).then(|| traffic.begin());
-            respond(&self.drain, service.clone(), request, open)
+            respond(self, service.clone(), request, open)
         });
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         // hyper-util waits for the first bytes without a limit, and only then does hyper's own begin.
@@ -97,7 +100,7 @@ impl Protocol {
 
 /// Answers one request.
 async fn respond<S>(
-    drain: &'static Drain,
+    protocol: &'static Protocol,
     service: S,
     request: Request<Incoming>,
     open: Option<OpenRequest>,
@@ -109,7 +112,10 @@ where
     // A body of our own kind costs an allocation, an empty one does not.
     let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
     let mut response = service.oneshot(request).await?;
-    if drain.says_close() {
+    if let Some(worker) = &protocol.worker {
+        worker.count_request();
+    }
+    if protocol.drain.says_close() {
         say_close(&mut response, version);
     }
     Ok(response.map(|body| Answer { body, _open: open }))

@@ -43,16 +43,16 @@ struct Server<A> {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(worker: Worker) -> Self {
         // A process is one worker once, so this is as if it were a static; a reference saves each request a count.
-        let protocol = Box::leak(Box::new(Protocol::new(HEADER_READ_TIMEOUT)));
+        let protocol = Box::leak(Box::new(Protocol::new(HEADER_READ_TIMEOUT, Some(worker))));
         Self { protocol, open: TaskTracker::new() }
     }
 }
 
 /// Serves the applications until the worker has drained.
 pub(crate) async fn run(worker: Worker, sites: Vec<Site>) -> Result<(), BoxError> {
-    let shared = Shared::new();
+    let shared = Shared::new(worker.clone());
     let mut accepting = Vec::new();
     // All applications are made BEFORE the first accept, which makes the worker ready.
     for Site { make, listeners } in sites {

@@ -31,7 +31,7 @@ impl Server {
     async fn start(app: Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let protocol: &'static Protocol = Box::leak(Box::new(Protocol::new(LIMIT)));
+        let protocol: &'static Protocol = Box::leak(Box::new(Protocol::new(LIMIT, None)));
         let open = TaskTracker::new();
         open.close();
         let (counted, traffic) = (open.clone(), Arc::<Mutex<Vec<_>>>::default());

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 /// - `second=ADDR` (actix): the same application there, too;
 /// - `rule=LISTENER:round-robin`: that listener's scheduling;
 /// - `max=N`, `max-cluster=N`, `rate=N`, `refuse`: limits;
+/// - `max-requests=N`: workers are recycled;
 /// - `director`, `status-at=PATH`: what is counted is told there.
 #[derive(Clone)]
 struct Knobs(Vec<String>);
@@ -57,6 +58,9 @@ impl Knobs {
         }
         if let Some(most) = self.number("max-cluster") {
             builder = builder.max_cluster_connections(most);
+        }
+        if let Some(most) = self.number("max-requests") {
+            builder = builder.max_requests(most as u64);
         }
         if let Some(rate) = self.number("rate") {
             builder = builder.max_connection_rate(rate as u32);
