@@ -80,7 +80,7 @@ fn under_load(what: &str, adapter: &str, app: &Process, replace: impl Fn(&Proces
     for (kind, load) in loads {
         let tally = load.end();
         println!("{what}, {kind:?}: {tally}");
-        assert!(tally.answered > 50, "{what}, {kind:?}: {tally}");
+        assert!(tally.answered > 10, "{what}, {kind:?}: somebody asks: {tally}");
         assert_eq!(tally.failed(), 0, "{what}, {kind:?}: {tally}");
     }
 }
