@@ -14,8 +14,7 @@ pub(crate) const SUITE: Suite = Suite {
     name: "reload",
     about: "requests that fail while all workers are replaced every 2 s",
     explains: "4 workers, of which all are replaced every 2 s, or as soon as the last reload is done: a cluster by SIGHUP to\n\
-               its primary (where that does not know it yet, by SIGTERM to one worker after the other), PM2 by\n\
-               `pm2 reload all`. A round takes 10 s.\n\
+               its primary, PM2 by `pm2 reload all`. A round takes 10 s.\n\
                failed: requests, of a round, that were begun and not answered with 200: refused, closed or reset before the\n\
                answer was whole, or not answered in 10 s. A client that finds its idle connection closed before it has\n\
                sent anything, or that GOAWAY tells that its request was not taken, asks again, as all clients do: that is\n\
