@@ -15,7 +15,10 @@ impl Copy {
     fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("cluster-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::copy(SUBJECT, folder.join("subject")).unwrap();
+        // By another process: what this one has open for writing is in whatever other tests fork at that moment, and
+        // cannot be executed (execve(2), ETXTBSY).
+        let copied = std::process::Command::new("cp").arg(SUBJECT).arg(folder.join("subject")).status();
+        assert!(copied.unwrap().success());
         Self(folder)
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -31,12 +32,26 @@ struct Voice {
     generation: u64,
 }
 
-/// Writes a build of the program, with its note.
+/// Writes a build of the program, with its note. By another process: a descriptor that this one has for writing would be
+/// in whatever other tests fork at that moment, and what is open for writing cannot be executed (execve(2), ETXTBSY).
 fn build(at: &Path, note: &str) {
-    let mut program = fs::read(DEPLOYED).unwrap();
-    program.extend(format!("\nBUILD {note}\n").into_bytes());
-    fs::write(at, program).unwrap();
-    fs::set_permissions(at, fs::Permissions::from_mode(0o755)).unwrap();
+    shell(&[
+        "cat \"$1\" > \"$2\" && printf '\\nBUILD %s\\n' \"$3\" >> \"$2\" && chmod 755 \"$2\"",
+        DEPLOYED,
+        path(at),
+        note,
+    ]);
+}
+
+/// Runs a line with its parameters.
+fn shell(line: &[&str]) {
+    let [script, parameters @ ..] = line else { return };
+    let ended = Command::new("sh").args(["-c", script, "sh"]).args(parameters).status().unwrap();
+    assert!(ended.success(), "{line:?}");
+}
+
+fn path(of: &Path) -> &str {
+    of.to_str().unwrap()
 }
 
 impl Site {
@@ -206,7 +221,7 @@ fn a_program_is_taken_as_it_is_at_its_place_however_it_came_there() {
         // It is removed, and written anew: another inode of the same name.
         let place = site.folder.path("two").join("program");
         fs::remove_file(&place).unwrap();
-        fs::copy(site.folder.path("four").join("program"), &place).unwrap();
+        shell(&["cp \"$1\" \"$2\"", path(&site.folder.path("four").join("program")), path(&place)]);
         site.reload("reloaded");
         site.wait_for_build("four", "it was written anew");
         site.stop();
@@ -220,8 +235,12 @@ fn spoil(site: &Site, how: &str) {
         "garbage" => {
             let garbage: Vec<u8> = (0..100_000_u32).map(|at| (at * 7 % 251) as u8).collect();
             fs::remove_file(&program).unwrap();
-            fs::write(&program, garbage).unwrap();
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(site.folder.path("garbage"), garbage).unwrap();
+            shell(&[
+                "cp \"$1\" \"$2\" && chmod 755 \"$2\"",
+                path(&site.folder.path("garbage")),
+                path(&program),
+            ]);
         }
         "gone" => fs::remove_file(&program).unwrap(),
         "not executable" => {

@@ -100,7 +100,7 @@ fn what_decides_has_no_clock_and_no_tokio() {
     let mut pure = core_files("supervise");
     // The tests of the pool begin with the time that it is.
     pure.retain(|(path, _)| is_pure(path) && !path.ends_with("pool/tests.rs") && !is_below(path, "tests"));
-    assert_eq!(pure.len(), 17);
+    assert_eq!(pure.len(), 18);
     never(
         &pure,
         &["tokio", "Instant::now", "SystemTime", "std::fs", "std::io"],

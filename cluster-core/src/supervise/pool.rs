@@ -7,6 +7,7 @@ mod leaving;
 mod newcomer;
 mod place;
 mod recycling;
+mod reloads;
 mod rollout;
 mod stopping;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use std::time::Instant;
 use self::commands::Commands;
 use self::place::{Holder, Places};
 use self::recycling::Recycler;
-use self::rollout::{Failure, Reloads};
+use self::reloads::{Failure, Reloads};
 use self::stopping::Course;
 use crate::event::{ConnectionCounts, Event, Status, WorkerStatus};
 use crate::id::{PeerId, Seat, WorkerId};

@@ -7,10 +7,10 @@ use crate::error::CommandError;
 use crate::event::{Event, Leave};
 use crate::id::{PeerId, Seat, Slot, WorkerId};
 use crate::supervise::input::{Action, Verdict};
-use crate::supervise::member::{DRAIN_GRACE, Member, Phase};
+use crate::supervise::member::{Member, Phase};
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
-use crate::supervise::pool::stopping::{Course, UNREADY_DRAIN};
+use crate::supervise::pool::stopping::Course;
 
 /// So many commands may wait, and as many `Stop`s: whoever asks for more does not wait for answers.
 pub(super) const MOST_OPEN: usize = 1024;
@@ -167,26 +167,12 @@ impl Pool {
     fn drain_given_up(&mut self, now: Instant) -> Vec<WorkerId> {
         let slots = self.places.count();
         let given_up = |seat| matches!(seat, Seat::Slot(slot) if slot.0 >= slots);
-        let workers: Vec<_> = self
-            .workers()
-            .filter(|(_, member)| given_up(member.seat))
-            .map(|(worker, member)| (worker, member.phase.clone()))
-            .collect();
-        for (worker, phase) in &workers {
-            let patience = match phase {
-                Phase::Serving | Phase::Asking { .. } => self.policy.drain_timeout + DRAIN_GRACE,
-                Phase::Forking { .. } | Phase::Booting { .. } => UNREADY_DRAIN,
-                Phase::Draining { .. }
-                | Phase::Parting { .. }
-                | Phase::Leaving { .. }
-                | Phase::Dumping { .. }
-                | Phase::Killed(_) => {
-                    continue;
-                }
-            };
-            self.drain(PeerId::Worker(*worker), now + patience, Leave::Scaled, false);
+        let of_those = self.workers().filter(|(_, member)| given_up(member.seat));
+        let workers: Vec<WorkerId> = of_those.map(|(worker, _)| worker).collect();
+        for worker in &workers {
+            self.see_off(now, PeerId::Worker(*worker), Leave::Scaled);
         }
-        workers.into_iter().map(|(worker, _)| worker).collect()
+        workers
     }
 
     fn serving_holders(&self) -> BTreeMap<Slot, u64> {

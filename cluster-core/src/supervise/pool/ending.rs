@@ -8,7 +8,7 @@ use crate::supervise::member::{DUMPING, Killed, LastWord, Member, Phase};
 use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
-use crate::supervise::pool::rollout::Failure;
+use crate::supervise::pool::reloads::Failure;
 
 /// The least delay after a process that could not even be made.
 pub(super) const STILLBORN_DELAY: Duration = Duration::from_millis(100);

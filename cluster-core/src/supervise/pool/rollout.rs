@@ -1,5 +1,5 @@
 //! Reloads: a new generation is opened, tried with one worker, and takes over slot by slot.
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::ReloadError;
 use crate::event::{Event, Leave};
@@ -10,118 +10,11 @@ use crate::supervise::nursery::Nursery;
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::commands::MOST_OPEN;
 use crate::supervise::pool::place::Holder;
+use crate::supervise::pool::reloads::{Asker, Failure, Pace, Rollout, Stage};
 use crate::supervise::restart::Backoff;
 
 /// So many newcomers in a row may fail once the generation has been found sound.
 const FAILURES: u32 = 3;
-/// After the first of them; doubled with each, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// The reload that is under way, and whether there shall be another.
-#[derive(Debug)]
-pub(super) struct Reloads {
-    /// The last generation that was tried.
-    last: u64,
-    now: Option<Rollout>,
-    /// Who has asked for one since the present one began, which may have opened the program too early for them.
-    next: Option<Vec<Asker>>,
-}
-
-/// A director's wish. None: a signal's.
-type Asker = Option<(PeerId, u64)>;
-
-/// One reload.
-#[derive(Debug)]
-struct Rollout {
-    from: u64,
-    to: u64,
-    since: Instant,
-    askers: Vec<Asker>,
-    stage: Stage,
-}
-
-/// What is why.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Failure {
-    pub(super) why: String,
-    pub(super) last_stderr: Vec<String>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// The program is opened, and its fork server runs `main`.
-    Opening { until: Instant },
-    /// One worker of it is tried, beside all the others.
-    Trial { peer: PeerId, serves_since: Option<Instant> },
-    /// It is sound, and replaces the others.
-    Rolling(Pace),
-    /// It was not so sound after all: the old one replaces those that it has.
-    Back { pace: Pace, failure: Failure },
-}
-
-/// How fast to go on, by what newcomers there have been.
-#[derive(Debug, Clone, Copy, Default)]
-struct Pace {
-    failures: u32,
-    pause: Option<Instant>,
-}
-
-impl Reloads {
-    pub(super) fn new(generation: u64) -> Self {
-        Self { last: generation, now: None, next: None }
-    }
-
-    pub(super) fn are_under_way(&self) -> bool {
-        self.now.is_some()
-    }
-
-    /// A director that is gone hears no answers.
-    pub(super) fn forget(&mut self, director: PeerId) {
-        let lives = |asker: &Asker| asker.is_none_or(|(from, _)| from != director);
-        self.now.iter_mut().for_each(|rollout| rollout.askers.retain(lives));
-        self.next.iter_mut().for_each(|askers| askers.retain(lives));
-    }
-
-    /// When time alone changes something.
-    pub(super) fn deadline(&self, health: Duration) -> Option<Instant> {
-        match &self.now.as_ref()?.stage {
-            Stage::Opening { until } => Some(*until),
-            Stage::Trial { serves_since, .. } => serves_since.map(|since| since + health),
-            Stage::Rolling(pace) | Stage::Back { pace, .. } => pace.pause,
-        }
-    }
-
-    /// Whether that generation has not been found sound yet.
-    pub(super) fn tries(&self, generation: u64) -> bool {
-        self.now.as_ref().is_some_and(|rollout| match rollout.stage {
-            Stage::Opening { .. } | Stage::Trial { .. } => rollout.to == generation,
-            Stage::Rolling(_) | Stage::Back { .. } => false,
-        })
-    }
-
-    fn waiting(&self) -> usize {
-        let askers = self.now.iter().map(|rollout| &rollout.askers).chain(&self.next);
-        askers.map(Vec::len).sum()
-    }
-}
-
-impl Pace {
-    /// A newcomer never served.
-    fn slow_down(&mut self, now: Instant) {
-        let pause = FIRST_PAUSE.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
-        self.failures = self.failures.saturating_add(1);
-        self.pause = Some(now + pause.min(LONGEST_PAUSE));
-    }
-
-    /// Whether it may go on.
-    fn goes_on(&mut self, now: Instant) -> bool {
-        if self.pause.is_some_and(|until| until <= now) {
-            self.pause = None;
-        }
-        self.pause.is_none()
-    }
-}
 
 impl Pool {
     pub(super) fn reload(&mut self, now: Instant, asker: Asker) {
