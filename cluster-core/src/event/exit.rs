@@ -225,13 +225,13 @@ impl fmt::Display for Obituary<'_> {
             Next::NotReplaced => write!(f, "; it is not replaced")?,
             Next::GiveUp => write!(f, "; giving up")?,
         }
-        if let Some(function) = culprit(self.trace) {
-            write!(f, "; it was in {function}")?;
-        }
         match self.cut {
             0 => {}
             1 => f.write_str("; 1 connection was cut")?,
             cut => write!(f, "; {cut} connections were cut")?,
+        }
+        if let Some(function) = culprit(self.trace) {
+            write!(f, "; it was in {function}")?;
         }
         match last_words(self.last_stderr) {
             Some(line) if !is_planned => write!(f, "; last words: {line}"),

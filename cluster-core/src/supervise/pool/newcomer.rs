@@ -79,10 +79,19 @@ impl Pool {
     }
 
     /// Nobody waits for this newcomer any more.
-    pub(super) fn turn_away(&mut self, seat: Seat) {
+    pub(super) fn turn_away(&mut self, now: Instant, seat: Seat) {
         let newcomer = self.places.get_mut(seat).and_then(|place| place.newcomer.take());
-        if let Some(Newcomer { peer, .. }) = newcomer {
-            self.kill(peer, Killed::Stop);
+        let Some(Newcomer { peer, why }) = newcomer else { return };
+        match self.members.get(&peer).map(|member| &member.phase) {
+            // One that is tried serves, and has connections of its own.
+            Some(Phase::Serving | Phase::Asking { .. }) => self.see_off(now, peer, why),
+            Some(Phase::Forking { .. } | Phase::Booting { .. } | Phase::Parting { .. }) => {
+                self.kill(peer, Killed::Stop);
+            }
+            Some(
+                Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_),
+            )
+            | None => {}
         }
     }
 

@@ -34,7 +34,7 @@ impl Pool {
     fn begin_reload(&mut self, now: Instant, askers: Vec<Asker>) {
         // Their program is about to be replaced: nobody is made of it beforehand.
         for (seat, _) in self.awaited() {
-            self.turn_away(seat);
+            self.turn_away(now, seat);
         }
         self.reloads.last += 1;
         let (from, to) = (self.generation, self.reloads.last);
@@ -231,7 +231,7 @@ impl Pool {
     /// The new generation cannot take over. Nobody who serves has been touched.
     pub(super) fn reload_failed(&mut self, now: Instant, failure: Failure) {
         for (seat, _) in self.awaited() {
-            self.turn_away(seat);
+            self.turn_away(now, seat);
         }
         self.fail_reload(failure);
         self.next_reload(now);
@@ -240,7 +240,7 @@ impl Pool {
     /// The new generation has some slots and cannot have the others: the old one takes them all again.
     fn roll_back(&mut self, now: Instant, failure: Failure) {
         for (seat, _) in self.awaited() {
-            self.turn_away(seat);
+            self.turn_away(now, seat);
         }
         let Some(rollout) = &self.reloads.now else { return };
         self.generation = rollout.from;

@@ -175,6 +175,20 @@ fn a_first_worker_that_is_not_ready_in_time_or_dies_changes_nothing() {
 }
 
 #[test]
+fn a_first_worker_that_serves_when_its_reload_fails_finishes_what_it_has() {
+    let mut bench = forking(1, false);
+    bench.reload();
+    bench.up(2);
+    let canary = bench.boot_last();
+    bench.say(Input::ForkServerLost { generation: 2, why: "SIGKILL".into(), last_stderr: Vec::new() });
+    assert_eq!(bench.failures(), ["its fork server was lost (SIGKILL)"]);
+    assert_eq!((&bench.drained[..], bench.killed.len()), (&[canary][..], 0));
+    bench.exit(canary, 0);
+    assert_eq!(bench.last_exit().reason, ExitReason::Stopped);
+    assert_eq!(bench.pool.serving(), 1);
+}
+
+#[test]
 fn a_first_worker_that_leaves_by_itself_is_no_sound_one() {
     let mut bench = forking(1, false);
     bench.reload();
