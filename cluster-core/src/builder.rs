@@ -191,6 +191,20 @@ impl Builder {
         self
     }
 
+    /// How long a worker that drains keeps idle connections of HTTP/1 open (default 1 s): a request may be on its way on
+    /// them, and the answer says `Connection: close`. HTTP/2 is told at its start (GOAWAY). A part of the drain timeout, which
+    /// ends it too.
+    ///
+    /// # Example
+    /// ```
+    /// # use std::time::Duration;
+    /// cluster_core::Cluster::builder().lame_duck(Duration::from_secs(5));
+    /// ```
+    pub fn lame_duck(mut self, time: Duration) -> Self {
+        self.settings.lame_duck = bounded(time);
+        self
+    }
+
     /// How long the runtime of a worker, or of the director, may stand still before its process is killed and
     /// replaced (default 30 s; `None`: for ever). Less than 100 ms counts as 100 ms.
     ///
