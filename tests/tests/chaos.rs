@@ -186,8 +186,18 @@ fn chaos(scheduling: &str, time: Duration) {
     let visits = load.end();
     victim.settle();
     check(&victim, &visits);
-    let (now_held, now_memory) = victim.prepare();
-    assert_eq!(held, now_held, "descriptors of the primary");
+    let (_, now_memory) = victim.prepare();
+    // What has ended is let go of a moment after it is gone.
+    let now_held = || descriptors(victim.app.pid()).unwrap();
+    let start = Instant::now();
+    while now_held().len() > held {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{held} descriptors before, and now {:#?}",
+            now_held()
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
     assert!(now_memory < memory + 4096, "the primary has grown from {memory} to {now_memory} KiB");
     assert!(victim.app.stop().unwrap().success());
 }
@@ -196,9 +206,8 @@ fn chaos(scheduling: &str, time: Duration) {
 #[test]
 fn invariant_3_chaos_costs_what_was_killed_and_nothing_is_left() {
     let seconds = std::env::var("CHAOS_SECONDS").map_or(10, |seconds| seconds.parse().expect("a number"));
-    chaos("shared", Duration::from_secs(seconds));
-    if seconds > 10 {
-        chaos("round-robin", Duration::from_secs(seconds));
-        chaos("least", Duration::from_secs(seconds));
+    let first = if seconds > 10 { cluster_tests::SCHEDULINGS.len() } else { 1 };
+    for scheduling in cluster_tests::SCHEDULINGS.iter().rev().take(first) {
+        chaos(scheduling, Duration::from_secs(seconds));
     }
 }
