@@ -12,6 +12,7 @@ use nix::unistd::getppid;
 use tokio::sync::oneshot;
 
 use crate::birth::arrival::{self, Arrival};
+use crate::birth::forkserver::Preparation;
 use crate::birth::identity::Identity;
 use crate::birth::{descriptor_limit, forkserver, newborn};
 use crate::builder::Builder;
@@ -59,10 +60,11 @@ impl Ready {
             return Err(StartError::InsideRuntime.into());
         }
         match arrival::take()? {
-            Some(Arrival { control, welcome: _, belongings: None }) => {
+            Some(Arrival { control, welcome, belongings: None }) => {
                 let (builder, programs) = self.take_apart();
                 let Layout { blueprint, .. } = builder.lay_out()?;
-                forkserver::serve(control, getppid(), blueprint, programs)
+                let preparation = if welcome.prepare { Preparation::Due } else { Preparation::Done };
+                forkserver::serve(control, getppid(), blueprint, programs, preparation)
             }
             Some(_) => Err(mismatch("its primary uses `.await`, this process's main calls run()")),
             None => only_once(|| self.run_primary()),
@@ -107,6 +109,9 @@ impl Ready {
         let director = std::mem::take(&mut builder.side).into_program().is_some();
         if let Some(name) = builder.hooks.of_forks() {
             return Err(StartError::ForkHookWithAwait(name).into());
+        }
+        if !builder.hooks.prepare.is_empty() {
+            return Err(StartError::PrepareWithAwait.into());
         }
         let stop = builder.stop.take().unwrap_or_else(|| std::future::pending().boxed());
         if builder.settings.runtime.is_some() {

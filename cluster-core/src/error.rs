@@ -348,6 +348,12 @@ pub enum StartError {
          in a plain main"
     )]
     ForkHookWithAwait(&'static str),
+    /// `prepare(..)` with `.await`.
+    #[error(
+        "prepare(..) runs in a child of the fork server, and with `.await` there is none: do it in main where \
+         cluster_core::is_primary(), before the cluster is built, or use run() in a plain main"
+    )]
+    PrepareWithAwait,
     /// In a newborn: threads that `after_fork` has started would keep the identity that the process gives up.
     #[error(
         "after_fork has left threads running, which would keep the identity of the primary: {0}; start them in \
@@ -408,6 +414,7 @@ impl StartError {
             | StartError::Limit { .. }
             | StartError::Variable { .. }
             | StartError::ForkHookWithAwait(_)
+            | StartError::PrepareWithAwait
             | StartError::RuntimeWithAwait => io::ErrorKind::InvalidInput,
             StartError::Threads(_)
             | StartError::ThreadsAfterFork(_)

@@ -17,8 +17,9 @@ use crate::event::{Ending, last_lines};
 use crate::id::PeerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
 use crate::role::Role;
+use crate::supervise::force;
 use crate::supervise::input::Input;
-use crate::supervise::note::Note;
+use crate::supervise::note::{Loss, Note};
 use crate::supervise::relay::relay;
 use crate::sys::{channel, descriptors, process, readiness};
 
@@ -54,17 +55,20 @@ impl Breeder {
             control: readiness::watch(control)?,
             pidfd: readiness::watch(pidfd.clone())?,
             asked: HashSet::new(),
+            preparing: None,
+            unprepared: None,
             notes,
         };
         tokio::spawn(watch.run(inbox));
         Ok(Self { pid, pidfd, requests })
     }
 
-    /// Executes the program as a fork server and attends it.
+    /// Executes the program as a fork server and attends it. `prepare`: its generation has never had one that was up.
     pub(crate) fn execute(
         executable: &Executable,
         sockets: &[ClusterSocket],
         generation: u64,
+        prepare: bool,
         notes: mpsc::Sender<Note>,
     ) -> io::Result<Self> {
         let (control, theirs) = channel::pair()?;
@@ -77,6 +81,7 @@ impl Breeder {
             director: false,
             passes: false,
             place: None,
+            prepare,
             sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
@@ -131,6 +136,10 @@ struct Watch {
     pidfd: AsyncFd<Arc<OwnedFd>>,
     /// Requests without an answer yet.
     asked: HashSet<PeerId>,
+    /// The process that prepares its generation, for as long as that is known to live.
+    preparing: Option<Pid>,
+    /// Why it could not be prepared.
+    unprepared: Option<String>,
     notes: mpsc::Sender<Note>,
 }
 
@@ -183,12 +192,21 @@ impl Watch {
     async fn take(&mut self, received: control::Received<FromForkServer>) -> bool {
         match received.message {
             FromForkServer::Hello { protocol } => {
+                self.preparing = None;
                 let known = protocol == PROTOCOL && received.pid == Some(self.pid.as_raw());
                 if known {
                     let (generation, pid) = (self.generation, self.pid.as_raw() as u32);
                     self.tell(Input::ForkServerUp { generation, pid }).await;
                 }
                 known
+            }
+            FromForkServer::Preparing { pid } => {
+                self.preparing = (pid > 1).then(|| Pid::from_raw(pid));
+                self.preparing.is_some()
+            }
+            FromForkServer::Unprepared { error } => {
+                (self.preparing, self.unprepared) = (None, Some(error));
+                true
             }
             FromForkServer::Born { peer, pid } => {
                 let (known, pidfd) = (self.asked.remove(&peer), received.fds.into_iter().next());
@@ -229,10 +247,15 @@ impl Watch {
                 left = left.saturating_sub(read);
             }
         }
+        // It has not been reaped: with its parent gone it is ours.
+        if let Some(pid) = self.preparing {
+            let _ = force::end_group(pid);
+        }
         let last_stderr = last_lines(&self.words);
         let reaped = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
         let why = reaped.map_or_else(|| "it is gone".to_owned(), |(status, _)| Ending(status).to_string());
-        let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, why, last_stderr }).await;
+        let loss = Loss { why, last_stderr, unprepared: self.unprepared, left: self.preparing };
+        let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, loss }).await;
     }
 }
 

@@ -304,12 +304,13 @@ impl Driver {
                         self.no_longer_unborn(*peer);
                         self.give_up_peer(*peer);
                     }
+                    Input::ForkServerUp { generation, .. } => self.fork_server_up(*generation),
                     _ => {}
                 }
                 self.untold.push_back(input);
             }
             Note::Born { peer, pid, pidfd } => self.follow(Born { peer, pid, pidfd }),
-            Note::ForkServerGone { pid, why, last_stderr } => self.fork_server_gone(pid, &why, last_stderr),
+            Note::ForkServerGone { pid, loss } => self.fork_server_gone(pid, loss),
         }
     }
 
@@ -387,7 +388,8 @@ impl Driver {
         while !breeders.is_empty()
             && let Some(note) = inbox.recv().await
         {
-            if let Note::ForkServerGone { pid, .. } = note {
+            if let Note::ForkServerGone { pid, loss } = note {
+                loss.left.into_iter().for_each(|group| self.orphans.worker_ended(group));
                 breeders.retain(|breeder| breeder.pid() != pid);
             }
         }

@@ -223,6 +223,7 @@ impl Place<'_> {
             director: self.director,
             passes: self.handoff.is_some() && self.is_worker(),
             place: entry.and_then(|entry| u32::try_from(entry.place()).ok()),
+            prepare: false,
             sockets: self.sockets.iter().map(|socket| socket.name.clone()).collect(),
         }
     }

@@ -103,6 +103,9 @@ impl Pool {
             Input::ForkServerLost { generation, why, last_stderr } => {
                 self.fork_server_lost(now, generation, Failure { why, last_stderr });
             }
+            Input::Unprepared { generation, error, last_stderr } => {
+                self.unprepared(now, generation, Failure { why: error, last_stderr });
+            }
             Input::Opened { generation } => {
                 self.nurseries.insert(generation, Nursery::Exec);
                 self.opened(now, generation);

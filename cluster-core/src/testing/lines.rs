@@ -80,6 +80,7 @@ impl FalsePrimary {
             director: true,
             passes: false,
             place: None,
+            prepare: false,
             sockets: Vec::new(),
         };
         let bell = Bell::new()?;

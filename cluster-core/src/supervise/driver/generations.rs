@@ -8,6 +8,7 @@ use crate::id::PeerId;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::driver::Driver;
 use crate::supervise::input::Input;
+use crate::supervise::note::Loss;
 
 /// One generation as the driver holds it.
 pub(super) struct Generation {
@@ -16,13 +17,15 @@ pub(super) struct Generation {
     pub(super) breeder: Option<Breeder>,
     /// What that was asked for and has not answered.
     pub(super) unborn: BTreeSet<PeerId>,
+    /// A fork server of it has been up: what is done once has been done.
+    pub(super) prepared: bool,
     /// Nobody is made of it any more: it waits for its fork server's end alone.
     closed: bool,
 }
 
 impl Generation {
     pub(super) fn new(executable: Executable, breeder: Option<Breeder>) -> Self {
-        Self { executable, breeder, unborn: BTreeSet::new(), closed: false }
+        Self { executable, breeder, unborn: BTreeSet::new(), prepared: false, closed: false }
     }
 }
 
@@ -47,7 +50,7 @@ impl Driver {
 
     fn begin(&mut self, generation: u64, executable: Executable) -> Result<(), String> {
         let breeder = if self.forks {
-            let execute = Breeder::execute(&executable, &self.sockets, generation, self.notes.clone());
+            let execute = Breeder::execute(&executable, &self.sockets, generation, true, self.notes.clone());
             Some(execute.map_err(|err| format!("cannot execute the program: {err}"))?)
         } else {
             None
@@ -69,7 +72,8 @@ impl Driver {
 
     pub(super) fn start_fork_server(&mut self, generation: u64) {
         let Some(held) = self.generations.get_mut(&generation) else { return };
-        match Breeder::execute(&held.executable, &self.sockets, generation, self.notes.clone()) {
+        let (prepare, notes) = (!held.prepared, self.notes.clone());
+        match Breeder::execute(&held.executable, &self.sockets, generation, prepare, notes) {
             Ok(breeder) => held.breeder = Some(breeder),
             Err(err) => self.untold.push_back(Input::ForkServerLost {
                 generation,
@@ -86,7 +90,11 @@ impl Driver {
     }
 
     /// A fork server has ended: what it was asked for and has not answered it never will.
-    pub(super) fn fork_server_gone(&mut self, pid: Pid, why: &str, last_stderr: Vec<String>) {
+    pub(super) fn fork_server_gone(&mut self, pid: Pid, loss: Loss) {
+        let Loss { why, last_stderr, unprepared, left } = loss;
+        // What was interrupted is not begun anew, no more than what has failed.
+        let unprepared = unprepared.or_else(|| left.map(|_| format!("the fork server was lost ({why})")));
+        left.into_iter().for_each(|group| self.orphans.worker_ended(group));
         let is_its = |held: &Generation| held.breeder.as_ref().is_some_and(|breeder| breeder.pid() == pid);
         let found = self.generations.iter_mut().find(|(_, held)| is_its(held));
         let Some((&generation, held)) = found else { return };
@@ -97,12 +105,22 @@ impl Driver {
             self.generations.remove(&generation);
         } else {
             // BEFORE the stillbirths: the pool must not ask this fork server again.
-            self.untold.push_back(Input::ForkServerLost { generation, why: why.to_owned(), last_stderr });
+            self.untold.push_back(match unprepared {
+                Some(error) => Input::Unprepared { generation, error, last_stderr },
+                None => Input::ForkServerLost { generation, why: why.clone(), last_stderr },
+            });
         }
         for peer in unborn {
             self.give_up_peer(peer);
             let error = format!("the fork server was lost ({why})");
             self.untold.push_back(Input::Stillborn { peer, error });
+        }
+    }
+
+    /// A fork server of it takes requests.
+    pub(super) fn fork_server_up(&mut self, generation: u64) {
+        if let Some(held) = self.generations.get_mut(&generation) {
+            held.prepared = true;
         }
     }
 
