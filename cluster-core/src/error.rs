@@ -348,12 +348,12 @@ pub enum StartError {
          in a plain main"
     )]
     ForkHookWithAwait(&'static str),
-    /// `prepare(..)` with `.await`.
+    /// In a worker of the exec method, after a reload: the program has `prepare(..)`, and nobody has called it.
     #[error(
-        "prepare(..) runs in a child of the fork server, and with `.await` there is none: do it in main where \
-         cluster_core::is_primary(), before the cluster is built, or use run() in a plain main"
+        "this program has prepare(..), and the one that the primary was started from had none: stop and start, \
+         a reload cannot begin with it"
     )]
-    PrepareWithAwait,
+    NotPrepared,
     /// In a newborn: threads that `after_fork` has started would keep the identity that the process gives up.
     #[error(
         "after_fork has left threads running, which would keep the identity of the primary: {0}; start them in \
@@ -414,13 +414,13 @@ impl StartError {
             | StartError::Limit { .. }
             | StartError::Variable { .. }
             | StartError::ForkHookWithAwait(_)
-            | StartError::PrepareWithAwait
             | StartError::RuntimeWithAwait => io::ErrorKind::InvalidInput,
             StartError::Threads(_)
             | StartError::ThreadsAfterFork(_)
             | StartError::TokioUsed
             | StartError::InsideRuntime
             | StartError::SecondCluster
+            | StartError::NotPrepared
             | StartError::Mismatch(_) => io::ErrorKind::Unsupported,
         }
     }

@@ -130,6 +130,12 @@ pub(crate) fn join_in(
     Ok(worker)
 }
 
+/// There will be no worker: the primary is told why.
+pub(crate) fn refuse(arrival: &Arrival, err: StartError) -> StartError {
+    tell_failure(arrival.control.try_clone(), &err);
+    err
+}
+
 /// Tells the primary why there will be no worker.
 fn tell_failure(line: io::Result<OwnedFd>, err: &StartError) {
     let word = ToPrimary::BootFailed { error: control::text(err) };

@@ -4,19 +4,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{fs, process, thread};
 
+use futures::FutureExt as _;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid, setpgid};
+use tokio::sync::oneshot;
 
 use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
 use crate::birth::forkserver::flush_output;
 use crate::birth::hooks::PrepareHook;
 use crate::birth::newborn;
-use crate::config::Runtime;
+use crate::config::{Runtime, Settings};
 use crate::error::{StartError, panic_text};
 use crate::event::Ending;
-use crate::ipc::control::{self, FromForkServer};
+use crate::ipc::control::{self, FromForkServer, PROTOCOL};
 use crate::ipc::handler::Called;
 use crate::program::Blueprint;
 use crate::sys::fork::{self, Side};
@@ -130,6 +132,55 @@ impl Child {
             let _ = poll(&mut fds, PollTimeout::NONE);
         }
     }
+}
+
+/// In a process that was executed for this alone: does it on the ambient runtime, tells the primary, and ends.
+pub(crate) async fn alone(control: OwnedFd, settings: &Settings, all: Vec<PrepareHook>) -> ! {
+    let done = match settle(&control, settings) {
+        Ok(()) => call_here(all).await,
+        Err(err) => Err(err.to_string()),
+    };
+    let (word, code) = match done {
+        Ok(()) => (FromForkServer::Hello { protocol: PROTOCOL }, 0),
+        Err(why) => (FromForkServer::Unprepared { error: control::text(why) }, FAILED),
+    };
+    let told = control::send(control.as_fd(), &word, &[]);
+    process::exit(if told.is_ok() { code } else { FAILED })
+}
+
+/// As a worker that was executed: name, score, directory, and an eye on the primary.
+fn settle(control: &OwnedFd, settings: &Settings) -> Result<(), StartError> {
+    newborn::name_process(PROCESS_NAME);
+    newborn::raise_oom_score();
+    newborn::enter(settings.process.directory.as_deref())?;
+    let line = control.try_clone().map_err(StartError::system("dup"))?;
+    let watch = move || {
+        let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
+        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        // The primary is gone: what was started here goes, too.
+        let _ = killpg(getpid(), Signal::SIGKILL);
+    };
+    let watching = thread::Builder::new().name("sentinel".into()).spawn(watch);
+    watching.map(drop).map_err(StartError::system("cannot start the sentinel"))
+}
+
+/// As `call`, where there is a runtime: what is sync gets a thread of its own, to block as it likes.
+async fn call_here(all: Vec<PrepareHook>) -> Result<(), String> {
+    for hook in all {
+        let (done, end) = oneshot::channel();
+        thread::Builder::new()
+            .name(PROCESS_NAME.into())
+            .spawn(move || done.send(catch_unwind(AssertUnwindSafe(hook))))
+            .map_err(|err| format!("cannot start its thread: {err}"))?;
+        let called = end.await.map_err(|_| "its thread is gone".to_owned())?;
+        let ended = match called {
+            Ok(Called::Done(result)) => Ok(result),
+            Ok(Called::Later(future)) => AssertUnwindSafe(future).catch_unwind().await,
+            Err(panic) => Err(panic),
+        };
+        ended.unwrap_or_else(|panic| Err(panic_text(panic.as_ref())))?;
+    }
+    Ok(())
 }
 
 /// The child itself.

@@ -11,22 +11,23 @@ use crate::worker::Worker;
 
 impl Builder {
     /// Has a function called once per start and once per reload, in a process of its own, before the first worker of that
-    /// generation is forked: migrations. It may be sync or async. Any number, in their order.
+    /// generation is made: migrations. It may be sync or async. Any number, in their order.
     ///
-    /// Nobody is forked until the process has ended with exit code 0, by itself or by
+    /// Nobody is made until the process has ended with exit code 0, by itself or by
     /// [`exit`](std::process::exit). An error, a panic or another end means that the generation has no workers: a start ends
     /// with [`Error::GaveUp`](crate::Error::GaveUp) (exit code 70) and the text, a reload fails with it, and the old
     /// workers serve on. It is not called again for workers that are replaced, nor when the fork server was lost.
     ///
     /// It has the identity, limits and environment of workers, is pinned to no core, and [`role()`](crate::role) is
     /// [`Role::ForkServer`](crate::Role::ForkServer). An async one runs on the worker's kind of
-    /// [`runtime`](Self::runtime), a sync one outside of any. What it leaves running is killed with its process group.
+    /// [`runtime`](Self::runtime) (with `.await` that of `main`), a sync one outside of any. What it leaves running is killed with its process group.
     /// It has the [`boot_timeout`](Self::boot_timeout) (60 s) together with `main`: raise that where migrations take
     /// longer. At the deadline, and at a stop, it is killed, so it should be able to go on where it was, or
     /// work in a transaction.
     ///
-    /// With `.await`, where there is no fork server, this is an error at start: `main` can do it itself where
-    /// [`is_primary()`](crate::is_primary).
+    /// With `.await` that process is the program executed once more, which does it when it reaches the same `.await`, and
+    /// ends there. A primary whose program has nothing to prepare does not look for it in a new one: a reload that brings
+    /// the first `prepare(..)` fails, and says so.
     ///
     /// # Example
     /// ```

@@ -42,8 +42,11 @@ pub(crate) struct Welcome {
     pub(crate) passes: bool,
     /// This worker's place in the ledger of open connections, where the cluster's are limited: then that comes next.
     pub(crate) place: Option<u32>,
-    /// Whether a fork server has its generation to prepare for: no other has done it.
+    /// Whether its generation is still to be prepared for: that is a fork server's business, and of one that is executed
+    /// for it. For any other process it would be too late.
     pub(crate) prepare: bool,
+    /// A process of the exec method that prepares, and does nothing else.
+    pub(crate) alone: bool,
     pub(crate) sockets: Vec<SocketName>,
 }
 

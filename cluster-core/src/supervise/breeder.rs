@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::birth::executable::{Executable, Execution};
 use crate::birth::forkserver::Started;
+use crate::birth::identity::Identity;
 use crate::conn::listen::ClusterSocket;
 use crate::event::{Ending, last_lines};
 use crate::id::PeerId;
@@ -30,6 +31,17 @@ pub(crate) struct Breeder {
     requests: mpsc::UnboundedSender<Request>,
 }
 
+/// What a program is executed for.
+pub(crate) struct Errand<'d> {
+    pub(crate) executable: &'d Executable,
+    pub(crate) sockets: &'d [ClusterSocket],
+    pub(crate) generation: u64,
+    /// The generation has still to be prepared for.
+    pub(crate) prepare: bool,
+    /// That is all that it does, as this: there is no fork server.
+    pub(crate) alone: Option<&'d Identity>,
+}
+
 /// A worker or director to fork; the socket is its end of the control line. At most one per seat waits.
 struct Request {
     peer: PeerId,
@@ -37,11 +49,17 @@ struct Request {
 }
 
 impl Breeder {
-    /// Attends a fork server that lives. `stderr`: what it writes there, where that is ours to pass on.
-    pub(crate) fn attend(
+    /// Attends the first fork server, which lives, and writes where the primary does.
+    pub(crate) fn attend(started: Started, generation: u64, notes: mpsc::Sender<Note>) -> io::Result<Self> {
+        Self::follow(started, generation, None, None, notes)
+    }
+
+    /// `stderr`: what it writes there, where that is ours to pass on. `leads`: a group that ends with it.
+    fn follow(
         started: Started,
         generation: u64,
         stderr: Option<OwnedFd>,
+        leads: Option<Pid>,
         notes: mpsc::Sender<Note>,
     ) -> io::Result<Self> {
         let Started { control, pid } = started;
@@ -56,6 +74,7 @@ impl Breeder {
             pidfd: readiness::watch(pidfd.clone())?,
             asked: HashSet::new(),
             preparing: None,
+            leads,
             unprepared: None,
             notes,
         };
@@ -63,14 +82,9 @@ impl Breeder {
         Ok(Self { pid, pidfd, requests })
     }
 
-    /// Executes the program as a fork server and attends it. `prepare`: its generation has never had one that was up.
-    pub(crate) fn execute(
-        executable: &Executable,
-        sockets: &[ClusterSocket],
-        generation: u64,
-        prepare: bool,
-        notes: mpsc::Sender<Note>,
-    ) -> io::Result<Self> {
+    /// Executes the program as a fork server, or to prepare a generation and nothing else, and attends it.
+    pub(crate) fn execute(errand: Errand<'_>, notes: mpsc::Sender<Note>) -> io::Result<Self> {
+        let Errand { executable, sockets, generation, prepare, alone } = errand;
         let (control, theirs) = channel::pair()?;
         let welcome = Welcome {
             protocol: PROTOCOL,
@@ -82,6 +96,7 @@ impl Breeder {
             passes: false,
             place: None,
             prepare,
+            alone: alone.is_some(),
             sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
@@ -94,12 +109,14 @@ impl Breeder {
             control: theirs,
             stderr: Some(write),
             defaults: Vec::new(),
-            variables: Vec::new(),
-            // It stays what the primary is: what it forks becomes somebody else.
-            steps: Vec::new(),
+            // A fork server stays what the primary is: what it forks becomes somebody else.
+            variables: alone.map_or(Vec::new(), |identity| identity.environment().to_vec()),
+            steps: alone.map_or(Vec::new(), |identity| identity.steps(None)),
+            own_group: alone.is_some(),
         };
         let pid = executable.execute(execution)?;
-        Self::attend(Started { control, pid }, generation, Some(read), notes)
+        let leads = alone.is_some().then_some(pid);
+        Self::follow(Started { control, pid }, generation, Some(read), leads, notes)
             .inspect_err(|_| process::discard(pid))
     }
 
@@ -138,6 +155,8 @@ struct Watch {
     asked: HashSet<PeerId>,
     /// The process that prepares its generation, for as long as that is known to live.
     preparing: Option<Pid>,
+    /// Its own group, where it has one, which ends with it.
+    leads: Option<Pid>,
     /// Why it could not be prepared.
     unprepared: Option<String>,
     notes: mpsc::Sender<Note>,
@@ -196,7 +215,11 @@ impl Watch {
                 let known = protocol == PROTOCOL && received.pid == Some(self.pid.as_raw());
                 if known {
                     let (generation, pid) = (self.generation, self.pid.as_raw() as u32);
-                    self.tell(Input::ForkServerUp { generation, pid }).await;
+                    self.tell(match self.leads {
+                        Some(_) => Input::Opened { generation },
+                        None => Input::ForkServerUp { generation, pid },
+                    })
+                    .await;
                 }
                 known
             }
@@ -248,13 +271,14 @@ impl Watch {
             }
         }
         // It has not been reaped: with its parent gone it is ours.
-        if let Some(pid) = self.preparing {
-            let _ = force::end_group(pid);
+        let left = self.preparing.or(self.leads);
+        if let Some(group) = left {
+            let _ = force::end_group(group);
         }
         let last_stderr = last_lines(&self.words);
         let reaped = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
         let why = reaped.map_or_else(|| "it is gone".to_owned(), |(status, _)| Ending(status).to_string());
-        let loss = Loss { why, last_stderr, unprepared: self.unprepared, left: self.preparing };
+        let loss = Loss { why, last_stderr, unprepared: self.unprepared, left };
         let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, loss }).await;
     }
 }

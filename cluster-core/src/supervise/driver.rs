@@ -61,8 +61,8 @@ pub(crate) struct Plan {
 pub(crate) enum Method {
     /// Forked, by this fork server first.
     Fork(Started),
-    /// Executed.
-    Exec,
+    /// Executed; once before that, where there is something to prepare.
+    Exec { prepares: bool },
 }
 
 /// Notes of tasks that wait for the driver; a task whose note does not fit waits.
@@ -82,6 +82,8 @@ struct Driver {
     director: Option<PeerId>,
     /// Workers are forked; else executed.
     forks: bool,
+    /// Executed, after a process that prepares their generation.
+    prepares: bool,
     /// What workers are made of, or were until a moment ago.
     generations: Generations,
     /// What the pool has still to be told, one per turn: in between everybody else is heard.
@@ -228,15 +230,16 @@ impl Driver {
             rollout: plan.settings.rollout,
             recycling: plan.settings.recycling,
             fork_server: matches!(plan.method, Method::Fork(_)),
+            prepares: matches!(plan.method, Method::Exec { prepares: true }),
             seed: fastrand::u64(..),
         };
-        let forks = policy.fork_server;
+        let (forks, prepares) = (policy.fork_server, policy.prepares);
         let breeder = match plan.method {
             Method::Fork(started) => Some(
-                Breeder::attend(started, FIRST_GENERATION, None, notes.clone())
+                Breeder::attend(started, FIRST_GENERATION, notes.clone())
                     .map_err(StartError::system("cannot attend the fork server"))?,
             ),
-            Method::Exec => None,
+            Method::Exec { .. } => None,
         };
         let limits = &plan.settings.limits;
         let (watch, book) = connections::watch_over(&plan.sockets, limits)
@@ -252,6 +255,7 @@ impl Driver {
             has_director: plan.director,
             director: None,
             forks,
+            prepares,
             generations: Generations::from([(FIRST_GENERATION, Generation::new(executable, breeder))]),
             untold: VecDeque::new(),
             identity: plan.identity,
@@ -279,6 +283,7 @@ impl Driver {
             all_ready: false,
             closing: false,
         };
+        driver.prepare_first().map_err(StartError::system("cannot execute the program to prepare"))?;
         driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
         if dies_as_a_group() {
             driver.tell(Event::OomGroup);
@@ -304,7 +309,9 @@ impl Driver {
                         self.no_longer_unborn(*peer);
                         self.give_up_peer(*peer);
                     }
-                    Input::ForkServerUp { generation, .. } => self.fork_server_up(*generation),
+                    Input::ForkServerUp { generation, .. } | Input::Opened { generation } => {
+                        self.prepared(*generation);
+                    }
                     _ => {}
                 }
                 self.untold.push_back(input);

@@ -193,6 +193,8 @@ pub(crate) struct Policy {
     pub(crate) recycling: Recycling,
     /// Workers are forked by a fork server; else executed.
     pub(crate) fork_server: bool,
+    /// Each generation is prepared for by a process that is executed before its workers are.
+    pub(crate) prepares: bool,
     /// Seed of the jitter.
     pub(crate) seed: u64,
 }

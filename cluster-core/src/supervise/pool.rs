@@ -59,7 +59,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool that wants all its workers, and its director, at once.
     pub(crate) fn new(now: Instant, policy: Policy) -> Self {
-        let nursery = if policy.fork_server {
+        let nursery = if policy.fork_server || policy.prepares {
             Nursery::Booting { until: now + policy.boot_timeout, backoff: Backoff::default() }
         } else {
             Nursery::Exec

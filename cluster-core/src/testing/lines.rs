@@ -81,6 +81,7 @@ impl FalsePrimary {
             passes: false,
             place: None,
             prepare: false,
+            alone: false,
             sockets: Vec::new(),
         };
         let bell = Bell::new()?;

@@ -2,9 +2,11 @@
 //!
 //! What happens is in `FOLDER/lines`, one line each: `sync ENV ROLE` and `async` of a preparation, `worker GENERATION` of each
 //! worker that begins. How the preparation misbehaves is in `FOLDER/mode`, read when it runs: `fails`, `panics`, `exits`,
-//! or `hangs`, which leaves a child in its group, `child PID`, and never ends.
+//! or `hangs`, which leaves a child in its group, `child PID`, and never ends. Where there is `FOLDER/without`, nothing is
+//! prepared.
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 use std::{env, process};
@@ -32,12 +34,16 @@ fn main() -> ExitCode {
 }
 
 fn cluster(addr: &str, folder: &str) -> Ready {
-    Cluster::builder()
+    let builder = Cluster::builder()
         .workers(2)
         .boot_timeout(Duration::from_secs(3))
         .directory(folder)
         .env("PREPARED_AS", "worker")
-        .bind("main", addr)
+        .bind("main", addr);
+    if Path::new(folder).join("without").exists() {
+        return builder.worker(serve);
+    }
+    builder
         .prepare(prepare)
         .prepare(|| async {
             // There is a runtime, with a clock.

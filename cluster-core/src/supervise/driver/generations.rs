@@ -1,14 +1,16 @@
 //! The programs that workers are made of: one per generation, held open, with its fork server.
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use nix::unistd::Pid;
 
 use crate::birth::executable::Executable;
 use crate::id::PeerId;
-use crate::supervise::breeder::Breeder;
+use crate::supervise::breeder::{Breeder, Errand};
 use crate::supervise::driver::Driver;
 use crate::supervise::input::Input;
 use crate::supervise::note::Loss;
+use crate::supervise::pool::FIRST_GENERATION;
 
 /// One generation as the driver holds it.
 pub(super) struct Generation {
@@ -42,21 +44,45 @@ impl Driver {
             None => Err("the cluster is at its end".to_owned()),
         };
         match opened {
-            Ok(()) if self.forks => {}
+            // It says so itself.
+            Ok(()) if self.forks || self.prepares => {}
             Ok(()) => self.untold.push_back(Input::Opened { generation }),
             Err(why) => self.untold.push_back(Input::NotOpened { generation, why }),
         }
     }
 
     fn begin(&mut self, generation: u64, executable: Executable) -> Result<(), String> {
-        let breeder = if self.forks {
-            let execute = Breeder::execute(&executable, &self.sockets, generation, true, self.notes.clone());
+        let breeder = if self.forks || self.prepares {
+            let execute = self.send_out(&executable, generation, true);
             Some(execute.map_err(|err| format!("cannot execute the program: {err}"))?)
         } else {
             None
         };
         self.generations.insert(generation, Generation::new(executable, breeder));
         Ok(())
+    }
+
+    /// Executes it as a fork server, or where there are none to prepare and leave.
+    fn send_out(&self, executable: &Executable, generation: u64, prepare: bool) -> io::Result<Breeder> {
+        let alone = (!self.forks).then_some(&self.identity);
+        let errand = Errand { executable, sockets: &self.sockets, generation, prepare, alone };
+        Breeder::execute(errand, self.notes.clone())
+    }
+
+    /// The exec method's first generation: nobody is made of it before it is prepared.
+    pub(super) fn prepare_first(&mut self) -> io::Result<()> {
+        if let Some(held) = self.generations.get(&FIRST_GENERATION).filter(|_| self.prepares && !self.forks) {
+            let breeder = self.send_out(&held.executable, FIRST_GENERATION, true)?;
+            if let Some(held) = self.generations.get_mut(&FIRST_GENERATION) {
+                held.breeder = Some(breeder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether workers of it find nothing prepared: the exec method, and a primary whose program did not do that.
+    pub(super) fn lacks_preparation(&self, generation: u64) -> bool {
+        !self.forks && self.generations.get(&generation).is_some_and(|held| !held.prepared)
     }
 
     /// Nobody is made of it any more.
@@ -71,10 +97,13 @@ impl Driver {
     }
 
     pub(super) fn start_fork_server(&mut self, generation: u64) {
-        let Some(held) = self.generations.get_mut(&generation) else { return };
-        let (prepare, notes) = (!held.prepared, self.notes.clone());
-        match Breeder::execute(&held.executable, &self.sockets, generation, prepare, notes) {
-            Ok(breeder) => held.breeder = Some(breeder),
+        let Some(held) = self.generations.get(&generation) else { return };
+        match self.send_out(&held.executable, generation, !held.prepared) {
+            Ok(breeder) => {
+                if let Some(held) = self.generations.get_mut(&generation) {
+                    held.breeder = Some(breeder);
+                }
+            }
             Err(err) => self.untold.push_back(Input::ForkServerLost {
                 generation,
                 why: err.to_string(),
@@ -93,17 +122,20 @@ impl Driver {
     pub(super) fn fork_server_gone(&mut self, pid: Pid, loss: Loss) {
         let Loss { why, last_stderr, unprepared, left } = loss;
         // What was interrupted is not begun anew, no more than what has failed.
-        let unprepared = unprepared.or_else(|| left.map(|_| format!("the fork server was lost ({why})")));
+        let whose = if self.forks { "the fork server" } else { "its process" };
+        let unprepared = unprepared.or_else(|| left.map(|_| format!("{whose} was lost ({why})")));
         left.into_iter().for_each(|group| self.orphans.worker_ended(group));
         let is_its = |held: &Generation| held.breeder.as_ref().is_some_and(|breeder| breeder.pid() == pid);
         let found = self.generations.iter_mut().find(|(_, held)| is_its(held));
         let Some((&generation, held)) = found else { return };
         held.breeder = None;
         let (unborn, closed) = (std::mem::take(&mut held.unborn), held.closed);
+        // It had that to do and nothing else.
+        let done = !self.forks && held.prepared;
         self.orphans.fork_server_lost();
         if closed {
             self.generations.remove(&generation);
-        } else {
+        } else if !done {
             // BEFORE the stillbirths: the pool must not ask this fork server again.
             self.untold.push_back(match unprepared {
                 Some(error) => Input::Unprepared { generation, error, last_stderr },
@@ -117,8 +149,8 @@ impl Driver {
         }
     }
 
-    /// A fork server of it takes requests.
-    pub(super) fn fork_server_up(&mut self, generation: u64) {
+    /// It is prepared: from now on processes can be made of it.
+    pub(super) fn prepared(&mut self, generation: u64) {
         if let Some(held) = self.generations.get_mut(&generation) {
             held.prepared = true;
         }
