@@ -57,6 +57,26 @@ pub(crate) struct Plan {
     pub(crate) method: Method,
 }
 
+impl Plan {
+    /// What the pool goes by.
+    fn policy(&self) -> Policy {
+        Policy {
+            workers: self.workers.count,
+            director: self.director,
+            most_workers: self.most_workers,
+            restart: self.settings.restart.clone(),
+            boot_timeout: self.settings.boot_timeout,
+            drain_timeout: self.settings.drain_timeout,
+            hang: self.settings.hang,
+            rollout: self.settings.rollout,
+            recycling: self.settings.recycling,
+            fork_server: matches!(self.method, Method::Fork(_)),
+            prepares: matches!(self.method, Method::Exec { prepares: true }),
+            seed: fastrand::u64(..),
+        }
+    }
+}
+
 /// How workers are made.
 pub(crate) enum Method {
     /// Forked, by this fork server first.
@@ -219,20 +239,7 @@ impl Driver {
         let binary = plan.settings.binary.as_deref();
         let executable =
             Executable::this(binary).map_err(StartError::system("cannot open our own executable"))?;
-        let policy = Policy {
-            workers: plan.workers.count,
-            director: plan.director,
-            most_workers: plan.most_workers,
-            restart: plan.settings.restart.clone(),
-            boot_timeout: plan.settings.boot_timeout,
-            drain_timeout: plan.settings.drain_timeout,
-            hang: plan.settings.hang,
-            rollout: plan.settings.rollout,
-            recycling: plan.settings.recycling,
-            fork_server: matches!(plan.method, Method::Fork(_)),
-            prepares: matches!(plan.method, Method::Exec { prepares: true }),
-            seed: fastrand::u64(..),
-        };
+        let policy = plan.policy();
         let (forks, prepares) = (policy.fork_server, policy.prepares);
         let breeder = match plan.method {
             Method::Fork(started) => Some(
