@@ -12,8 +12,9 @@ use nix::unistd::getppid;
 use tokio::sync::oneshot;
 
 use crate::birth::arrival::{self, Arrival};
+use crate::birth::forkserver::Preparation;
 use crate::birth::identity::Identity;
-use crate::birth::{descriptor_limit, forkserver, newborn};
+use crate::birth::{descriptor_limit, forkserver, newborn, prepare};
 use crate::builder::Builder;
 use crate::config::{Besides, Runtime, Settings, Workers};
 use crate::conn::listen::{self, BindKey, Place};
@@ -59,10 +60,11 @@ impl Ready {
             return Err(StartError::InsideRuntime.into());
         }
         match arrival::take()? {
-            Some(Arrival { control, welcome: _, belongings: None }) => {
+            Some(Arrival { control, welcome, belongings: None }) if !welcome.alone => {
                 let (builder, programs) = self.take_apart();
                 let Layout { blueprint, .. } = builder.lay_out()?;
-                forkserver::serve(control, getppid(), blueprint, programs)
+                let preparation = if welcome.prepare { Preparation::Due } else { Preparation::Done };
+                forkserver::serve(control, getppid(), blueprint, programs, preparation)
             }
             Some(_) => Err(mismatch("its primary uses `.await`, this process's main calls run()")),
             None => only_once(|| self.run_primary()),
@@ -97,6 +99,10 @@ impl Ready {
         match arrival::take()? {
             None => only_once_async(self.await_primary()).await,
             Some(arrival) if arrival.belongings.is_some() => self.be_peer(arrival).await,
+            Some(Arrival { control, welcome, belongings: _ }) if welcome.alone => {
+                let (builder, programs) = self.take_apart();
+                prepare::alone(control, &builder.settings, programs.hooks.prepare).await
+            }
             Some(_) => Err(mismatch("its primary calls run(), this process's main uses `.await`")),
         }
     }
@@ -108,6 +114,7 @@ impl Ready {
         if let Some(name) = builder.hooks.of_forks() {
             return Err(StartError::ForkHookWithAwait(name).into());
         }
+        let method = Method::Exec { prepares: !builder.hooks.prepare.is_empty() };
         let stop = builder.stop.take().unwrap_or_else(|| std::future::pending().boxed());
         if builder.settings.runtime.is_some() {
             return Err(StartError::RuntimeWithAwait.into());
@@ -119,7 +126,7 @@ impl Ready {
         let besides = Besides::of(director, &blueprint.settings.limits);
         let most_workers = workers.check_descriptors(besides)?;
         let crew = Crew { workers, most_workers, director };
-        let plan = Plan::new(blueprint.settings, blueprint.identity, crew, schemes, Method::Exec);
+        let plan = Plan::new(blueprint.settings, blueprint.identity, crew, schemes, method);
         let (mut result, end) = oneshot::channel();
         thread::Builder::new()
             .name("cluster".into())
@@ -140,7 +147,11 @@ impl Ready {
         let (builder, programs) = self.take_apart();
         let Layout { blueprint, .. } = builder.lay_out()?;
         let role = role();
+        let comes_late = arrival.welcome.prepare && !programs.hooks.prepare.is_empty();
         let (program, hooks) = programs.of(role)?;
+        if comes_late {
+            return Err(newborn::refuse(&arrival, StartError::NotPrepared).into());
+        }
         let worker = newborn::join_in(arrival, role, &blueprint, hooks)?;
         let result = match program {
             Program::Future(make) => {

@@ -348,6 +348,12 @@ pub enum StartError {
          in a plain main"
     )]
     ForkHookWithAwait(&'static str),
+    /// In a worker of the exec method, after a reload: the program has `prepare(..)`, and nobody has called it.
+    #[error(
+        "this program has prepare(..), and the one that the primary was started from had none: stop and start, \
+         a reload cannot begin with it"
+    )]
+    NotPrepared,
     /// In a newborn: threads that `after_fork` has started would keep the identity that the process gives up.
     #[error(
         "after_fork has left threads running, which would keep the identity of the primary: {0}; start them in \
@@ -414,6 +420,7 @@ impl StartError {
             | StartError::TokioUsed
             | StartError::InsideRuntime
             | StartError::SecondCluster
+            | StartError::NotPrepared
             | StartError::Mismatch(_) => io::ErrorKind::Unsupported,
         }
     }

@@ -62,7 +62,8 @@ pub fn role() -> Role {
     }
 }
 
-/// Whether this process supervises; Node's `isPrimary`. True in one process alone: guard migrations with it.
+/// Whether this process supervises; Node's `isPrimary`. True in one process alone: guard with it what shall happen once per start.
+/// Migrations are for [`Builder::prepare`](crate::Builder::prepare), which runs at reloads, too.
 ///
 /// # Example
 /// ```

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::conn::{Bell, Ledger, Rota, listen};
 use crate::error::StartError;
-use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToPrimary, Welcome};
+use crate::ipc::control::{self, PROTOCOL, ToPrimary, Welcome};
 use crate::role::{Role, call};
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -44,10 +44,11 @@ pub(crate) struct StderrRelay {
 const BELONGINGS: usize = 7;
 
 impl Arrival {
-    /// Greets the primary as `role` and takes what it gives. The sockets go to the registry.
+    /// Greets the primary as `role` (a fork server does that later) and takes what it gives. The sockets go to the registry.
     pub(crate) fn receive(control: OwnedFd, role: Role) -> Result<Self, StartError> {
         let (welcome, mut fds) = match role {
-            Role::ForkServer => control::greet(&control, &FromForkServer::Hello { protocol: PROTOCOL }),
+            // It greets when it has prepared its generation, and is asked for nothing before.
+            Role::ForkServer => control::receive_welcome(&control),
             Role::Primary | Role::Director | Role::Worker => {
                 control::greet(&control, &ToPrimary::Hello { protocol: PROTOCOL })
             }

@@ -53,6 +53,8 @@ pub(crate) struct Execution {
     pub(crate) variables: Vec<(OsString, OsString)>,
     /// What it becomes before its first instruction.
     pub(crate) steps: Vec<Step>,
+    /// It leads a group of its own and hears signals; a fork server does neither.
+    pub(crate) own_group: bool,
 }
 
 impl Executable {
@@ -101,7 +103,7 @@ impl Executable {
 
     /// Executes it. The caller reaps the child.
     pub(crate) fn execute(&self, execution: Execution) -> io::Result<Pid> {
-        let Execution { role, control, stderr, defaults, variables, steps } = execution;
+        let Execution { role, control, stderr, defaults, variables, steps, own_group } = execution;
         let spoken = Spoken { role, fd: control.as_raw_fd(), primary: nix::unistd::getpid().as_raw() };
         let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let Start { arguments, environment, directory, .. } = &*self.start;
@@ -114,7 +116,6 @@ impl Executable {
             command.current_dir(directory);
         }
         let failed = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let supervised = matches!(role, Role::Worker | Role::Director);
         let stdin = File::open("/dev/null")?.into();
         before_exec(
             &mut command,
@@ -122,14 +123,14 @@ impl Executable {
                 keep: vec![control],
                 stdin,
                 stderr,
-                own_group: supervised,
+                own_group,
                 // A fork server ends with its primary and by no signal; the others start with none blocked.
-                blocked: if supervised { SigSet::empty() } else { SigSet::all() },
+                blocked: if own_group { SigSet::empty() } else { SigSet::all() },
                 // As at the start of the program; what it becomes raises it.
                 soft_descriptors: descriptor_limit::original(),
                 steps: steps.clone(),
                 failed: failed.clone(),
-                parent_death: supervised.then_some(Signal::SIGCONT),
+                parent_death: own_group.then_some(Signal::SIGCONT),
             },
         );
         let child = command.spawn().map_err(|err| {

@@ -6,8 +6,9 @@ use nix::unistd::{Pid, getppid};
 
 use crate::birth::checks::{SingleThreaded, no_trace_of_tokio};
 use crate::birth::descriptor_limit;
-use crate::birth::hooks::ForkHooks;
+use crate::birth::hooks::{ForkHooks, PrepareHook};
 use crate::birth::newborn::{self, Parents, name_process};
+use crate::birth::prepare::{self, NoPrimary};
 use crate::birth::service_variables;
 use crate::conn::listen;
 use crate::error::StartError;
@@ -42,17 +43,26 @@ pub(crate) fn start(blueprint: Blueprint, programs: Programs) -> Result<Started,
             drop(control);
             // Here, for all that it forks. What is executed does not get them.
             service_variables::forget(&proof);
-            let hello = FromForkServer::Hello { protocol: PROTOCOL };
-            match control::send(theirs.as_fd(), &hello, &[]) {
-                Ok(()) => serve(theirs, primary, blueprint, programs),
-                Err(_) => fork::exit_now(1),
-            }
+            serve(theirs, primary, blueprint, programs, Preparation::Due)
         }
     }
 }
 
+/// Whether this generation has been prepared for.
+pub(crate) enum Preparation {
+    /// Not yet: this is its first fork server, or none before it has come so far.
+    Due,
+    Done,
+}
+
 /// Forks on request until the primary is gone. Returns never: not here, and not in what it forks.
-pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, mut programs: Programs) -> ! {
+pub(crate) fn serve(
+    control: OwnedFd,
+    primary: Pid,
+    blueprint: Blueprint,
+    mut programs: Programs,
+    preparation: Preparation,
+) -> ! {
     become_role(Role::ForkServer);
     name_process(PROCESS_NAME);
     // What it forks has it from here.
@@ -66,6 +76,15 @@ pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, mut pr
     }
     // Workers and directors get the sockets with their welcome; here they would only keep them open.
     drop(listen::take());
+    // Also where they are not called: what it forks has no use for them.
+    let hooks = std::mem::take(&mut programs.hooks.prepare);
+    if let Preparation::Due = preparation {
+        prepare(&control, &blueprint, hooks);
+    }
+    // AFTER that: from here on it is asked for workers.
+    if control::send(control.as_fd(), &FromForkServer::Hello { protocol: PROTOCOL }, &[]).is_err() {
+        fork::exit_now(1);
+    }
     loop {
         let Received { message: ToForkServer::Fork { peer }, mut fds, .. } =
             match control::receive(control.as_fd(), true) {
@@ -82,6 +101,18 @@ pub(crate) fn serve(control: OwnedFd, primary: Pid, blueprint: Blueprint, mut pr
             }
             Err(err) => tell(&control, &FromForkServer::Stillborn { peer, error: control::text(err) }, None),
         }
+    }
+}
+
+/// Where it fails there will be no worker of this generation.
+fn prepare(control: &OwnedFd, blueprint: &Blueprint, hooks: Vec<PrepareHook>) {
+    match prepare::run(control, blueprint, hooks) {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => {
+            tell(control, &FromForkServer::Unprepared { error: control::text(why) }, None);
+            fork::exit_now(1)
+        }
+        Err(NoPrimary) => fork::exit_now(0),
     }
 }
 
@@ -115,7 +146,7 @@ fn tell(control: &OwnedFd, message: &FromForkServer, pidfd: Option<&OwnedFd>) {
 }
 
 /// What is in a buffer when a process forks is written by both.
-fn flush_output() {
+pub(crate) fn flush_output() {
     use std::io::Write;
     let _ = std::io::stdout().flush();
     crate::sys::descriptors::flush_c_stdio();

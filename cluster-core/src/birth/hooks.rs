@@ -5,6 +5,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::error::{BoxError, panic_text};
+use crate::ipc::handler::Called;
 use crate::ipc::queue::log;
 use crate::worker::Worker;
 
@@ -13,11 +14,16 @@ pub(crate) type ForkHook = Box<dyn FnMut() -> Result<(), String> + Send>;
 /// Called in a worker's runtime, once per process.
 pub(crate) type WorkerHook = Box<dyn FnOnce(Worker) -> BoxFuture<'static, Result<(), BoxError>> + Send>;
 
+/// Called in a process of its own, once per generation.
+pub(crate) type PrepareHook = Box<dyn FnOnce() -> Called + Send>;
+
 /// All of them, in the order in which they were given.
 pub(crate) struct Hooks {
     pub(crate) before_fork: ForkHooks,
     pub(crate) after_fork: ForkHooks,
     pub(crate) worker: WorkerHooks,
+    /// Once per generation, before its workers.
+    pub(crate) prepare: Vec<PrepareHook>,
 }
 
 /// Those of one kind, with its name.
@@ -39,6 +45,7 @@ impl Default for Hooks {
             before_fork: ForkHooks::named("before_fork"),
             after_fork: ForkHooks::named("after_fork"),
             worker: WorkerHooks::default(),
+            prepare: Vec::new(),
         }
     }
 }

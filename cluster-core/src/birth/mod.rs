@@ -8,5 +8,6 @@ pub(crate) mod hooks;
 pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod newborn;
+pub(crate) mod prepare;
 pub(crate) mod sentinel;
 pub(crate) mod service_variables;

@@ -35,7 +35,7 @@ use crate::sys::{descriptors, fork, signals};
 use crate::worker::{Parts, Worker};
 
 /// The exit code of a panic, as `main` has it.
-const PANIC_CODE: i32 = 101;
+pub(crate) const PANIC_CODE: i32 = 101;
 /// A worker is a likelier victim of the out-of-memory killer than the primary by this much.
 const OOM_SCORE: i32 = 200;
 
@@ -128,6 +128,12 @@ pub(crate) fn join_in(
         .spawn(move || sentinel.watch_for_ever())
         .map_err(StartError::system("cannot start the sentinel"))?;
     Ok(worker)
+}
+
+/// There will be no worker: the primary is told why.
+pub(crate) fn refuse(arrival: &Arrival, err: StartError) -> StartError {
+    tell_failure(arrival.control.try_clone(), &err);
+    err
 }
 
 /// Tells the primary why there will be no worker.
@@ -267,7 +273,7 @@ fn change(welcome: &Welcome, is_director: bool, blueprint: &Blueprint) -> Result
 }
 
 /// Changes the working directory, as whoever this process is by now.
-fn enter(directory: Option<&Path>) -> Result<(), StartError> {
+pub(crate) fn enter(directory: Option<&Path>) -> Result<(), StartError> {
     let Some(directory) = directory else { return Ok(()) };
     std::env::set_current_dir(directory)
         .map_err(|source| StartError::Step { call: format!("chdir({})", directory.display()), source })
@@ -293,7 +299,7 @@ pub(crate) fn name_process(name: &str) {
     }
 }
 
-fn raise_oom_score() {
+pub(crate) fn raise_oom_score() {
     const FILE: &str = "/proc/self/oom_score_adj";
     let now = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok()).unwrap_or(0);
     // Best effort: without /proc a worker serves as well.

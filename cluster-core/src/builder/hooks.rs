@@ -6,10 +6,47 @@ use futures::FutureExt as _;
 use crate::birth::hooks::WorkerHook;
 use crate::builder::Builder;
 use crate::error::BoxError;
-use crate::ipc::handler::Outcome;
+use crate::ipc::handler::{Outcome, Returns};
 use crate::worker::Worker;
 
 impl Builder {
+    /// Has a function called once per start and once per reload, in a process of its own, before the first worker of that
+    /// generation is made: migrations. It may be sync or async. Any number, in their order.
+    ///
+    /// Nobody is made until the process has ended with exit code 0, by itself or by
+    /// [`exit`](std::process::exit). An error, a panic or another end means that the generation has no workers: a start ends
+    /// with [`Error::GaveUp`](crate::Error::GaveUp) (exit code 70) and the text, a reload fails with it, and the old
+    /// workers serve on. It is not called again for workers that are replaced, nor when the fork server was lost.
+    ///
+    /// It has the identity, limits and environment of workers, is pinned to no core, and [`role()`](crate::role) is
+    /// [`Role::ForkServer`](crate::Role::ForkServer). An async one runs on the worker's kind of
+    /// [`runtime`](Self::runtime) (with `.await` that of `main`), a sync one outside of any. What it leaves running is killed with its process group.
+    /// It has the [`boot_timeout`](Self::boot_timeout) (60 s) together with `main`: raise that where migrations take
+    /// longer. At the deadline, and at a stop, it is killed, so it should be able to go on where it was, or
+    /// work in a transaction.
+    ///
+    /// With `.await` that process is the program executed once more, which does it when it reaches the same `.await`, and
+    /// ends there. A primary whose program has nothing to prepare does not look for it in a new one: a reload that brings
+    /// the first `prepare(..)` fails, and says so.
+    ///
+    /// # Example
+    /// ```
+    /// use cluster_core::Cluster;
+    /// Cluster::builder().prepare(|| async {
+    ///     let script = std::fs::read_to_string("migrations.sql")?;
+    ///     println!("{} statements to run", script.matches(';').count());
+    ///     Ok::<_, std::io::Error>(())
+    /// });
+    /// ```
+    pub fn prepare<F, R, K>(mut self, preparation: F) -> Self
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Returns<K>,
+    {
+        self.hooks.prepare.push(Box::new(move || preparation().into_called()));
+        self
+    }
+
     /// Has a function called in the fork server, before each fork of a worker or director: what it does there all of them
     /// inherit. Any number, in their order.
     ///

@@ -18,7 +18,7 @@ use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 7;
+pub(crate) const PROTOCOL: u32 = 8;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -42,6 +42,11 @@ pub(crate) struct Welcome {
     pub(crate) passes: bool,
     /// This worker's place in the ledger of open connections, where the cluster's are limited: then that comes next.
     pub(crate) place: Option<u32>,
+    /// Whether its generation is still to be prepared for: that is a fork server's business, and of one that is executed
+    /// for it. For any other process it would be too late.
+    pub(crate) prepare: bool,
+    /// A process of the exec method that prepares, and does nothing else.
+    pub(crate) alone: bool,
     pub(crate) sockets: Vec<SocketName>,
 }
 
@@ -112,6 +117,14 @@ pub(crate) enum ToForkServer {
 pub(crate) enum FromForkServer {
     Hello {
         protocol: u32,
+    },
+    /// Before it greets: the process that prepares its generation, the leader of its group.
+    Preparing {
+        pid: i32,
+    },
+    /// That has failed. There is no greeting after this.
+    Unprepared {
+        error: String,
     },
     /// The process lives; with this packet comes its pidfd.
     Born {
@@ -229,6 +242,11 @@ pub(crate) fn receive_command(socket: BorrowedFd<'_>) -> io::Result<Option<ToWor
 /// Greets the primary and waits for its welcome.
 pub(crate) fn greet<T: Serialize>(socket: &OwnedFd, hello: &T) -> io::Result<(Welcome, Vec<OwnedFd>)> {
     send(socket.as_fd(), hello, &[])?;
+    receive_welcome(socket)
+}
+
+/// Waits for the primary's welcome.
+pub(crate) fn receive_welcome(socket: &OwnedFd) -> io::Result<(Welcome, Vec<OwnedFd>)> {
     let received = receive::<Welcome>(socket.as_fd(), true)?
         .ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "it is gone"))?;
     if received.message.protocol != PROTOCOL {

@@ -12,13 +12,15 @@ use tokio::sync::mpsc;
 
 use crate::birth::executable::{Executable, Execution};
 use crate::birth::forkserver::Started;
+use crate::birth::identity::Identity;
 use crate::conn::listen::ClusterSocket;
 use crate::event::{Ending, last_lines};
 use crate::id::PeerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
 use crate::role::Role;
+use crate::supervise::force;
 use crate::supervise::input::Input;
-use crate::supervise::note::Note;
+use crate::supervise::note::{Loss, Note};
 use crate::supervise::relay::relay;
 use crate::sys::{channel, descriptors, process, readiness};
 
@@ -29,6 +31,17 @@ pub(crate) struct Breeder {
     requests: mpsc::UnboundedSender<Request>,
 }
 
+/// What a program is executed for.
+pub(crate) struct Errand<'d> {
+    pub(crate) executable: &'d Executable,
+    pub(crate) sockets: &'d [ClusterSocket],
+    pub(crate) generation: u64,
+    /// The generation has still to be prepared for.
+    pub(crate) prepare: bool,
+    /// That is all that it does, as this: there is no fork server.
+    pub(crate) alone: Option<&'d Identity>,
+}
+
 /// A worker or director to fork; the socket is its end of the control line. At most one per seat waits.
 struct Request {
     peer: PeerId,
@@ -36,11 +49,17 @@ struct Request {
 }
 
 impl Breeder {
-    /// Attends a fork server that lives. `stderr`: what it writes there, where that is ours to pass on.
-    pub(crate) fn attend(
+    /// Attends the first fork server, which lives, and writes where the primary does.
+    pub(crate) fn attend(started: Started, generation: u64, notes: mpsc::Sender<Note>) -> io::Result<Self> {
+        Self::follow(started, generation, None, None, notes)
+    }
+
+    /// `stderr`: what it writes there, where that is ours to pass on. `leads`: a group that ends with it.
+    fn follow(
         started: Started,
         generation: u64,
         stderr: Option<OwnedFd>,
+        leads: Option<Pid>,
         notes: mpsc::Sender<Note>,
     ) -> io::Result<Self> {
         let Started { control, pid } = started;
@@ -54,19 +73,18 @@ impl Breeder {
             control: readiness::watch(control)?,
             pidfd: readiness::watch(pidfd.clone())?,
             asked: HashSet::new(),
+            preparing: None,
+            leads,
+            unprepared: None,
             notes,
         };
         tokio::spawn(watch.run(inbox));
         Ok(Self { pid, pidfd, requests })
     }
 
-    /// Executes the program as a fork server and attends it.
-    pub(crate) fn execute(
-        executable: &Executable,
-        sockets: &[ClusterSocket],
-        generation: u64,
-        notes: mpsc::Sender<Note>,
-    ) -> io::Result<Self> {
+    /// Executes the program as a fork server, or to prepare a generation and nothing else, and attends it.
+    pub(crate) fn execute(errand: Errand<'_>, notes: mpsc::Sender<Note>) -> io::Result<Self> {
+        let Errand { executable, sockets, generation, prepare, alone } = errand;
         let (control, theirs) = channel::pair()?;
         let welcome = Welcome {
             protocol: PROTOCOL,
@@ -77,6 +95,8 @@ impl Breeder {
             director: false,
             passes: false,
             place: None,
+            prepare,
+            alone: alone.is_some(),
             sockets: sockets.iter().map(|socket| socket.name.clone()).collect(),
         };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
@@ -89,12 +109,14 @@ impl Breeder {
             control: theirs,
             stderr: Some(write),
             defaults: Vec::new(),
-            variables: Vec::new(),
-            // It stays what the primary is: what it forks becomes somebody else.
-            steps: Vec::new(),
+            // A fork server stays what the primary is: what it forks becomes somebody else.
+            variables: alone.map_or(Vec::new(), |identity| identity.environment().to_vec()),
+            steps: alone.map_or(Vec::new(), |identity| identity.steps(None)),
+            own_group: alone.is_some(),
         };
         let pid = executable.execute(execution)?;
-        Self::attend(Started { control, pid }, generation, Some(read), notes)
+        let leads = alone.is_some().then_some(pid);
+        Self::follow(Started { control, pid }, generation, Some(read), leads, notes)
             .inspect_err(|_| process::discard(pid))
     }
 
@@ -131,6 +153,12 @@ struct Watch {
     pidfd: AsyncFd<Arc<OwnedFd>>,
     /// Requests without an answer yet.
     asked: HashSet<PeerId>,
+    /// The process that prepares its generation, for as long as that is known to live.
+    preparing: Option<Pid>,
+    /// Its own group, where it has one, which ends with it.
+    leads: Option<Pid>,
+    /// Why it could not be prepared.
+    unprepared: Option<String>,
     notes: mpsc::Sender<Note>,
 }
 
@@ -183,12 +211,25 @@ impl Watch {
     async fn take(&mut self, received: control::Received<FromForkServer>) -> bool {
         match received.message {
             FromForkServer::Hello { protocol } => {
+                self.preparing = None;
                 let known = protocol == PROTOCOL && received.pid == Some(self.pid.as_raw());
                 if known {
                     let (generation, pid) = (self.generation, self.pid.as_raw() as u32);
-                    self.tell(Input::ForkServerUp { generation, pid }).await;
+                    self.tell(match self.leads {
+                        Some(_) => Input::Opened { generation },
+                        None => Input::ForkServerUp { generation, pid },
+                    })
+                    .await;
                 }
                 known
+            }
+            FromForkServer::Preparing { pid } => {
+                self.preparing = (pid > 1).then(|| Pid::from_raw(pid));
+                self.preparing.is_some()
+            }
+            FromForkServer::Unprepared { error } => {
+                (self.preparing, self.unprepared) = (None, Some(error));
+                true
             }
             FromForkServer::Born { peer, pid } => {
                 let (known, pidfd) = (self.asked.remove(&peer), received.fds.into_iter().next());
@@ -229,10 +270,16 @@ impl Watch {
                 left = left.saturating_sub(read);
             }
         }
+        // It has not been reaped: with its parent gone it is ours.
+        let left = self.preparing.or(self.leads);
+        if let Some(group) = left {
+            let _ = force::end_group(group);
+        }
         let last_stderr = last_lines(&self.words);
         let reaped = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
         let why = reaped.map_or_else(|| "it is gone".to_owned(), |(status, _)| Ending(status).to_string());
-        let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, why, last_stderr }).await;
+        let loss = Loss { why, last_stderr, unprepared: self.unprepared, left };
+        let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, loss }).await;
     }
 }
 

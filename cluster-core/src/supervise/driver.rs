@@ -57,12 +57,32 @@ pub(crate) struct Plan {
     pub(crate) method: Method,
 }
 
+impl Plan {
+    /// What the pool goes by.
+    fn policy(&self) -> Policy {
+        Policy {
+            workers: self.workers.count,
+            director: self.director,
+            most_workers: self.most_workers,
+            restart: self.settings.restart.clone(),
+            boot_timeout: self.settings.boot_timeout,
+            drain_timeout: self.settings.drain_timeout,
+            hang: self.settings.hang,
+            rollout: self.settings.rollout,
+            recycling: self.settings.recycling,
+            fork_server: matches!(self.method, Method::Fork(_)),
+            prepares: matches!(self.method, Method::Exec { prepares: true }),
+            seed: fastrand::u64(..),
+        }
+    }
+}
+
 /// How workers are made.
 pub(crate) enum Method {
     /// Forked, by this fork server first.
     Fork(Started),
-    /// Executed.
-    Exec,
+    /// Executed; once before that, where there is something to prepare.
+    Exec { prepares: bool },
 }
 
 /// Notes of tasks that wait for the driver; a task whose note does not fit waits.
@@ -82,6 +102,8 @@ struct Driver {
     director: Option<PeerId>,
     /// Workers are forked; else executed.
     forks: bool,
+    /// Executed, after a process that prepares their generation.
+    prepares: bool,
     /// What workers are made of, or were until a moment ago.
     generations: Generations,
     /// What the pool has still to be told, one per turn: in between everybody else is heard.
@@ -217,26 +239,14 @@ impl Driver {
         let binary = plan.settings.binary.as_deref();
         let executable =
             Executable::this(binary).map_err(StartError::system("cannot open our own executable"))?;
-        let policy = Policy {
-            workers: plan.workers.count,
-            director: plan.director,
-            most_workers: plan.most_workers,
-            restart: plan.settings.restart.clone(),
-            boot_timeout: plan.settings.boot_timeout,
-            drain_timeout: plan.settings.drain_timeout,
-            hang: plan.settings.hang,
-            rollout: plan.settings.rollout,
-            recycling: plan.settings.recycling,
-            fork_server: matches!(plan.method, Method::Fork(_)),
-            seed: fastrand::u64(..),
-        };
-        let forks = policy.fork_server;
+        let policy = plan.policy();
+        let (forks, prepares) = (policy.fork_server, policy.prepares);
         let breeder = match plan.method {
             Method::Fork(started) => Some(
-                Breeder::attend(started, FIRST_GENERATION, None, notes.clone())
+                Breeder::attend(started, FIRST_GENERATION, notes.clone())
                     .map_err(StartError::system("cannot attend the fork server"))?,
             ),
-            Method::Exec => None,
+            Method::Exec { .. } => None,
         };
         let limits = &plan.settings.limits;
         let (watch, book) = connections::watch_over(&plan.sockets, limits)
@@ -252,6 +262,7 @@ impl Driver {
             has_director: plan.director,
             director: None,
             forks,
+            prepares,
             generations: Generations::from([(FIRST_GENERATION, Generation::new(executable, breeder))]),
             untold: VecDeque::new(),
             identity: plan.identity,
@@ -279,6 +290,7 @@ impl Driver {
             all_ready: false,
             closing: false,
         };
+        driver.prepare_first().map_err(StartError::system("cannot execute the program to prepare"))?;
         driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
         if dies_as_a_group() {
             driver.tell(Event::OomGroup);
@@ -304,12 +316,15 @@ impl Driver {
                         self.no_longer_unborn(*peer);
                         self.give_up_peer(*peer);
                     }
+                    Input::ForkServerUp { generation, .. } | Input::Opened { generation } => {
+                        self.prepared(*generation);
+                    }
                     _ => {}
                 }
                 self.untold.push_back(input);
             }
             Note::Born { peer, pid, pidfd } => self.follow(Born { peer, pid, pidfd }),
-            Note::ForkServerGone { pid, why, last_stderr } => self.fork_server_gone(pid, &why, last_stderr),
+            Note::ForkServerGone { pid, loss } => self.fork_server_gone(pid, loss),
         }
     }
 
@@ -387,7 +402,8 @@ impl Driver {
         while !breeders.is_empty()
             && let Some(note) = inbox.recv().await
         {
-            if let Note::ForkServerGone { pid, .. } = note {
+            if let Note::ForkServerGone { pid, loss } = note {
+                loss.left.into_iter().for_each(|group| self.orphans.worker_ended(group));
                 breeders.retain(|breeder| breeder.pid() != pid);
             }
         }

@@ -33,6 +33,8 @@ pub(crate) enum Input {
     ForkServerUp { generation: u64, pid: u32 },
     /// It is gone; its open requests are told as `Stillborn` after this.
     ForkServerLost { generation: u64, why: String, last_stderr: Vec<String> },
+    /// It is gone, because what is to be done before its first worker has failed.
+    Unprepared { generation: u64, error: String, last_stderr: Vec<String> },
     /// What `Open` asked for, where there is no fork server that would say so: the program can be executed.
     Opened { generation: u64 },
     /// What `Open` asked for has failed.
@@ -191,6 +193,8 @@ pub(crate) struct Policy {
     pub(crate) recycling: Recycling,
     /// Workers are forked by a fork server; else executed.
     pub(crate) fork_server: bool,
+    /// Each generation is prepared for by a process that is executed before its workers are.
+    pub(crate) prepares: bool,
     /// Seed of the jitter.
     pub(crate) seed: u64,
 }

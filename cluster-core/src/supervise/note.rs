@@ -13,5 +13,15 @@ pub(crate) enum Note {
     /// A worker or director is a process.
     Born { peer: PeerId, pid: Pid, pidfd: OwnedFd },
     /// A fork server has ended; what it was asked for and has not answered it never will.
-    ForkServerGone { pid: Pid, why: String, last_stderr: Vec<String> },
+    ForkServerGone { pid: Pid, loss: Loss },
+}
+
+/// How a fork server has ended.
+pub(crate) struct Loss {
+    pub(crate) why: String,
+    pub(crate) last_stderr: Vec<String>,
+    /// Why its generation could not be prepared, where it has ended for that.
+    pub(crate) unprepared: Option<String>,
+    /// What prepared it when it ended: killed with its group, and to be reaped.
+    pub(crate) left: Option<Pid>,
 }

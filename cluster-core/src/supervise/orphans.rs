@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use crate::birth::forkserver::PROCESS_NAME;
 use crate::birth::newborn::DIRECTOR_NAME;
+use crate::birth::prepare::PROCESS_NAME as PREPARE_NAME;
 
 /// As the first process of a container we reap everybody, this long after we first saw them dead: until
 /// then it may be a child that somebody waits for.
@@ -77,7 +78,8 @@ impl Orphans {
             let Some(stat) = stat(pid).filter(|stat| stat.zombie) else { continue };
             let of_a_worker = |group: Pid| ours(group) || self.past.contains(&group);
             // A fork server killed in the middle of a fork leaves the process in between, or a newborn.
-            let is_peer = stat.name.starts_with("worker ") || stat.name == DIRECTOR_NAME;
+            let is_peer =
+                stat.name.starts_with("worker ") || [DIRECTOR_NAME, PREPARE_NAME].contains(&&*stat.name);
             let half_born =
                 self.fork_server_lost && (stat.name == PROCESS_NAME || (is_peer && stat.group == pid));
             let left_behind = of_a_worker(stat.group) || of_a_worker(stat.session) || half_born;

@@ -70,6 +70,8 @@ pub(crate) struct Place<'d> {
     pub(crate) entry: input::Entry,
     pub(crate) slots: u16,
     pub(crate) generation: u64,
+    /// Nothing was prepared for it, because the primary's program does not do that.
+    pub(crate) prepare: bool,
     /// Whether the cluster has a director.
     pub(crate) director: bool,
     pub(crate) sockets: &'d [ClusterSocket],
@@ -223,6 +225,8 @@ impl Place<'_> {
             director: self.director,
             passes: self.handoff.is_some() && self.is_worker(),
             place: entry.and_then(|entry| u32::try_from(entry.place()).ok()),
+            prepare: self.prepare,
+            alone: false,
             sockets: self.sockets.iter().map(|socket| socket.name.clone()).collect(),
         }
     }

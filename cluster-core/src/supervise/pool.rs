@@ -59,7 +59,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool that wants all its workers, and its director, at once.
     pub(crate) fn new(now: Instant, policy: Policy) -> Self {
-        let nursery = if policy.fork_server {
+        let nursery = if policy.fork_server || policy.prepares {
             Nursery::Booting { until: now + policy.boot_timeout, backoff: Backoff::default() }
         } else {
             Nursery::Exec
@@ -102,6 +102,9 @@ impl Pool {
             Input::ForkServerUp { generation, pid } => self.fork_server_up(now, generation, pid),
             Input::ForkServerLost { generation, why, last_stderr } => {
                 self.fork_server_lost(now, generation, Failure { why, last_stderr });
+            }
+            Input::Unprepared { generation, error, last_stderr } => {
+                self.unprepared(now, generation, Failure { why: error, last_stderr });
             }
             Input::Opened { generation } => {
                 self.nurseries.insert(generation, Nursery::Exec);

@@ -80,6 +80,8 @@ impl FalsePrimary {
             director: true,
             passes: false,
             place: None,
+            prepare: false,
+            alone: false,
             sockets: Vec::new(),
         };
         let bell = Bell::new()?;

@@ -19,6 +19,7 @@ impl Driver {
             entry,
             slots: self.slots,
             generation,
+            prepare: self.lacks_preparation(generation),
             director: self.has_director,
             sockets: &self.sockets,
             watch: &self.watch,
@@ -87,6 +88,7 @@ impl Driver {
                 Seat::Slot(slot) => Some(slot),
                 Seat::Director => None,
             }),
+            own_group: true,
         };
         let pid = of.executable.execute(execution).map_err(|err| err.to_string())?;
         // Nobody but us reaps it, so the pid is its own until then.

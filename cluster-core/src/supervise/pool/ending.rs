@@ -242,6 +242,25 @@ impl Pool {
         }
     }
 
+    /// That generation will have no workers: to run what has failed once more would not be what was asked for.
+    pub(super) fn unprepared(&mut self, now: Instant, generation: u64, failure: Failure) {
+        if !self.is_serving() {
+            return;
+        }
+        let killed = matches!(self.nurseries.get(&generation), Some(Nursery::Killed { .. }));
+        let why = if killed {
+            format!("prepare failed: it was not done within {:?}, the boot timeout", self.policy.boot_timeout)
+        } else {
+            format!("prepare failed: {}", failure.why)
+        };
+        if self.reloads.tries(generation) {
+            self.reload_failed(now, Failure { why, ..failure });
+        } else if generation == self.generation {
+            // It never had a worker: this is the start.
+            self.give_up(now, why);
+        }
+    }
+
     pub(super) fn time_out_fork_server(&mut self, now: Instant) {
         let (generation, serves) = (self.generation, self.is_serving());
         // One that is tried has the reload's deadline; one that is over has none.

@@ -65,6 +65,7 @@ fn policy(workers: u16) -> Policy {
         rollout: Rollout::default(),
         recycling: Recycling::default(),
         fork_server: false,
+        prepares: false,
         seed: 7,
     }
 }

@@ -54,3 +54,33 @@ fn a_stop_ends_also_while_the_fork_server_is_stuck() {
     bench.say(Input::Stillborn { peer: worker(1), error: "the fork server was lost".into() });
     assert_eq!(bench.verdict, Some(Verdict::Stopped));
 }
+
+fn unprepared(generation: u64) -> Input {
+    Input::Unprepared { generation, error: "no such table".into(), last_stderr: Vec::new() }
+}
+
+#[test]
+fn a_first_generation_that_cannot_be_prepared_is_not_tried_again() {
+    let mut bench = Bench::new(Policy { fork_server: true, ..policy(1) });
+    bench.say(unprepared(1));
+    assert_eq!(bench.verdict, Some(Verdict::GaveUp("prepare failed: no such table".into())));
+    assert_eq!((bench.fork_servers_started, bench.spawned.len()), (0, 0));
+}
+
+#[test]
+fn a_preparation_that_takes_longer_than_the_boot_timeout_is_not_begun_anew() {
+    let mut bench = Bench::new(Policy { fork_server: true, ..policy(1) });
+    bench.pass(BOOT);
+    assert_eq!(bench.fork_servers_killed, [1]);
+    bench.say(unprepared(1));
+    let Some(Verdict::GaveUp(why)) = &bench.verdict else { panic!("{:?}", bench.verdict) };
+    assert!(why.contains("the boot timeout"), "{why}");
+}
+
+#[test]
+fn a_stop_is_no_failure_of_what_it_interrupts() {
+    let mut bench = Bench::new(Policy { fork_server: true, ..policy(1) });
+    bench.say(Input::Stop);
+    bench.say(unprepared(1));
+    assert_eq!(bench.verdict, Some(Verdict::Stopped));
+}
