@@ -224,7 +224,8 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// A reload has failed. All workers are of the generation that there was before.
+    /// A reload has failed. Workers serve on, of the generation that there was before; where some had been replaced already
+    /// they are brought back ([`RollingBack`](Event::RollingBack)).
     #[non_exhaustive]
     ReloadFailed {
         /// Which it would have been.

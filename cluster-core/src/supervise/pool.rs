@@ -107,7 +107,10 @@ impl Pool {
                 self.unprepared(now, generation, Failure { why: error, last_stderr });
             }
             Input::Opened { generation } => {
-                self.nurseries.insert(generation, Nursery::Exec);
+                // One that was given up meanwhile stays closed.
+                if generation == self.generation || self.reloads.tries(generation) {
+                    self.nurseries.insert(generation, Nursery::Exec);
+                }
                 self.opened(now, generation);
             }
             Input::NotOpened { generation, why } => self.not_opened(now, generation, why),
@@ -140,7 +143,12 @@ impl Pool {
         let members = self.members.values().filter_map(|member| member.phase.deadline());
         let nurseries = self.nurseries.iter().filter_map(|(generation, nursery)| {
             // What happens to a generation that is tried, or over, is not the nursery's to say.
-            (*generation == self.generation).then(|| nursery.deadline()).flatten()
+            match nursery {
+                _ if *generation != self.generation => None,
+                // Nobody is made any more.
+                Nursery::Waiting { .. } if !self.is_serving() => None,
+                nursery => nursery.deadline(),
+            }
         });
         let rollout = self.reloads.deadline(self.policy.rollout.health);
         spawns.chain(members).chain(nurseries).chain(rollout).chain(self.recycle_at()).min()
@@ -164,6 +172,11 @@ impl Pool {
                 .collect(),
             listeners: Vec::new(),
         }
+    }
+
+    /// Whether nobody has the seat, and nobody will.
+    pub(crate) fn is_vacant(&self, seat: Seat) -> bool {
+        self.places.get(seat).is_none_or(|place| place.holder == Holder::Vacant && place.newcomer.is_none())
     }
 
     fn workers(&self) -> impl Iterator<Item = (WorkerId, &Member)> {

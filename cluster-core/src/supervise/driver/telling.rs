@@ -61,8 +61,9 @@ impl Driver {
             _ => return,
         };
         match next {
-            Next::NotReplaced | Next::GiveUp => self.exchange.vacate(seat),
-            Next::RestartIn(_) | Next::AlreadyReplaced => {}
+            // The seat of one that was to take it is another's still.
+            Next::NotReplaced | Next::GiveUp if self.pool.is_vacant(seat) => self.exchange.vacate(seat),
+            Next::NotReplaced | Next::GiveUp | Next::RestartIn(_) | Next::AlreadyReplaced => {}
         }
     }
 
@@ -93,6 +94,10 @@ impl Driver {
 
     /// Tells a director that has not the seat yet how things stand.
     pub(super) fn show_picture(&self, director: u64) {
+        // BEFORE the picture: with that its program begins.
+        for (number, socket) in (0..).zip(&self.sockets) {
+            self.exchange.tell_one(director, &ToDirector::Listener { number, listener: socket.status() });
+        }
         for word in picture::words(self.pool.status()) {
             self.exchange.tell_one(director, &word);
         }

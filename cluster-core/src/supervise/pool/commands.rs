@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use crate::event::{Event, Leave};
 use crate::id::{PeerId, Seat, Slot, WorkerId};
 use crate::supervise::input::{Action, Verdict};
-use crate::supervise::member::{Member, Phase};
+use crate::supervise::member::{Killed, Member, Phase};
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
 use crate::supervise::pool::stopping::Course;
@@ -233,7 +233,9 @@ impl Pool {
     /// A worker has ended; `told` says how.
     pub(super) fn commands_see_end(&mut self, worker: WorkerId, slot: Slot, member: &Member, told: &str) {
         // One that was told to leave before it was ready has not failed; its successor is waited for.
+        let turned_away = matches!(member.phase, Phase::Killed(Killed::Stop));
         let failed = !member.told.ready
+            && !turned_away
             && !matches!(
                 member.leave,
                 Some(Leave::Restart | Leave::Reload | Leave::Recycled | Leave::Scaled)

@@ -229,7 +229,7 @@ impl Pool {
             *nursery = Nursery::Waiting { until: now, backoff };
             return;
         }
-        let why = failure.why;
+        let why = failure.why.clone();
         let delay = backoff.next(&self.policy.restart, uptime, &mut self.rng);
         *nursery = Nursery::Waiting { until: now + delay, backoff };
         self.tell(Event::ForkServerLost { why: why.clone(), again_in: delay });
@@ -240,6 +240,8 @@ impl Pool {
                 self.give_up(now, format!("{spent}; the last: the fork server was lost ({why})"));
             }
         }
+        let why = format!("its fork server was lost ({why})");
+        self.rolling_suffers(now, Failure { why, ..failure });
     }
 
     /// That generation will have no workers: to run what has failed once more would not be what was asked for.

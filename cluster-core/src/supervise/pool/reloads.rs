@@ -45,8 +45,9 @@ pub(super) enum Stage {
     Trial { peer: PeerId, serves_since: Option<Instant> },
     /// It is sound, and replaces the others.
     Rolling(Pace),
-    /// It was not so sound after all: the old one replaces those that it has.
-    Back { pace: Pace, failure: Failure },
+    /// It was not so sound after all: the old one replaces those that it has. Nobody waits for that any more, and another
+    /// reload need not.
+    Back(Pace),
 }
 
 /// How fast to go on, by what newcomers there have been.
@@ -77,7 +78,7 @@ impl Reloads {
         match &self.now.as_ref()?.stage {
             Stage::Opening { until } => Some(*until),
             Stage::Trial { serves_since, .. } => serves_since.map(|since| since + health),
-            Stage::Rolling(pace) | Stage::Back { pace, .. } => pace.pause,
+            Stage::Rolling(pace) | Stage::Back(pace) => pace.pause,
         }
     }
 
@@ -85,7 +86,7 @@ impl Reloads {
     pub(super) fn tries(&self, generation: u64) -> bool {
         self.now.as_ref().is_some_and(|rollout| match rollout.stage {
             Stage::Opening { .. } | Stage::Trial { .. } => rollout.to == generation,
-            Stage::Rolling(_) | Stage::Back { .. } => false,
+            Stage::Rolling(_) | Stage::Back(_) => false,
         })
     }
 

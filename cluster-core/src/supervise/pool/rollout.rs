@@ -24,9 +24,16 @@ impl Pool {
         if asker.is_some() && self.reloads.waiting() >= MOST_OPEN {
             return self.answer(vec![asker], Err(ReloadError::TooMany { limit: MOST_OPEN as u64 }));
         }
-        match self.reloads.now {
+        match self.reloads.now.as_ref().map(|rollout| (&rollout.stage, rollout.to)) {
             // However many ask meanwhile: one more opens the program as it is after all of them.
-            Some(_) => self.reloads.next.get_or_insert_default().push(asker),
+            Some((Stage::Opening { .. } | Stage::Trial { .. } | Stage::Rolling(_), _)) => {
+                self.reloads.next.get_or_insert_default().push(asker);
+            }
+            // What could not take over, and what cannot come back, may both be mended by this one.
+            Some((Stage::Back(_), failed)) => {
+                self.close(failed);
+                self.begin_reload(now, vec![asker]);
+            }
             None => self.begin_reload(now, vec![asker]),
         }
     }
@@ -77,7 +84,7 @@ impl Pool {
                 *serves_since = Some(now);
                 return;
             }
-            Some(Stage::Rolling(pace) | Stage::Back { pace, .. }) => {
+            Some(Stage::Rolling(pace) | Stage::Back(pace)) => {
                 *pace = Pace::default();
                 if seat == Seat::Director {
                     return self.director_ready(now);
@@ -102,14 +109,20 @@ impl Pool {
     pub(super) fn newcomer_lost(&mut self, now: Instant, peer: PeerId, failure: Failure) {
         match self.reloads.now.as_mut().map(|rollout| &mut rollout.stage) {
             Some(Stage::Trial { peer: tried, .. }) if *tried == peer => self.reload_failed(now, failure),
-            Some(Stage::Rolling(pace)) => {
-                pace.slow_down(now);
-                if pace.failures >= FAILURES {
-                    self.roll_back(now, failure);
-                }
-            }
-            Some(Stage::Back { pace, .. }) => pace.slow_down(now),
+            Some(Stage::Rolling(_)) => self.rolling_suffers(now, failure),
+            Some(Stage::Back(pace)) => pace.slow_down(now),
             Some(Stage::Opening { .. } | Stage::Trial { .. }) | None => self.recycler.failed(now),
+        }
+    }
+
+    /// Something that the new generation needs for the other slots has failed: a newcomer, or its fork server.
+    pub(super) fn rolling_suffers(&mut self, now: Instant, failure: Failure) {
+        let Some(Stage::Rolling(pace)) = self.reloads.now.as_mut().map(|rollout| &mut rollout.stage) else {
+            return;
+        };
+        pace.slow_down(now);
+        if pace.failures >= FAILURES {
+            self.roll_back(now, failure);
         }
     }
 
@@ -123,9 +136,18 @@ impl Pool {
                 let why = format!("it did not come up within {:?}", self.policy.boot_timeout);
                 self.reload_failed(now, Failure { why, last_stderr: Vec::new() });
             }
-            Stage::Trial { serves_since: Some(since), .. } if *since + health <= now => self.adopt(now),
+            Stage::Trial { peer, serves_since }
+                if serves_since.is_some_and(|since| since + health <= now) =>
+            {
+                let is_sound = self.members.get(peer).is_some_and(|member| member.phase == Phase::Serving);
+                // One that is about to end has not served for long enough; its end is the next that is heard of it.
+                *serves_since = None;
+                if is_sound {
+                    self.adopt(now);
+                }
+            }
             Stage::Opening { .. } | Stage::Trial { .. } => {}
-            Stage::Rolling(pace) | Stage::Back { pace, .. } => {
+            Stage::Rolling(pace) | Stage::Back(pace) => {
                 if pace.goes_on(now) {
                     self.bring_next(now);
                 }
@@ -233,8 +255,17 @@ impl Pool {
         for (seat, _) in self.awaited() {
             self.turn_away(now, seat);
         }
-        self.fail_reload(failure);
-        self.next_reload(now);
+        let failed = self.reloads.now.take();
+        self.fail_reload(failed, failure);
+        if self.reloads.next.is_some() {
+            return self.next_reload(now);
+        }
+        // What an earlier one has left behind is replaced yet.
+        if !self.outdated().is_empty() || self.director_is_outdated() {
+            let (from, to) = (self.generation, self.reloads.last);
+            let stage = Stage::Back(Pace::default());
+            self.reloads.now = Some(Rollout { from, to, since: now, askers: Vec::new(), stage });
+        }
     }
 
     /// The new generation has some slots and cannot have the others: the old one takes them all again.
@@ -242,38 +273,46 @@ impl Pool {
         for (seat, _) in self.awaited() {
             self.turn_away(now, seat);
         }
-        let Some(rollout) = &self.reloads.now else { return };
+        let Some(rollout) = &mut self.reloads.now else { return };
         self.generation = rollout.from;
+        rollout.stage = Stage::Back(Pace::default());
+        let (to, askers) = (rollout.to, std::mem::take(&mut rollout.askers));
         self.tell(Event::RollingBack { generation: self.generation, why: failure.why.clone() });
-        self.enter(Stage::Back { pace: Pace::default(), failure });
+        // BEFORE all are back: that may take long, and whoever has asked can mend it meanwhile.
+        self.tell_failure(to, askers, failure);
         self.seek_for_all(now);
-        self.bring_next(now);
+        match self.reloads.next.take() {
+            Some(askers) => {
+                self.close(to);
+                self.begin_reload(now, askers);
+            }
+            None => self.bring_next(now),
+        }
     }
 
     /// Every slot, and the director, is of the generation that was wanted last.
     fn end_reload(&mut self, now: Instant) {
-        let Some(rollout) = &self.reloads.now else { return };
-        match &rollout.stage {
-            Stage::Back { failure, .. } => {
-                let failure = failure.clone();
-                self.fail_reload(failure);
-            }
+        let Some(Rollout { from, to, since, askers, stage }) = self.reloads.now.take() else { return };
+        match stage {
+            Stage::Back(_) => self.close(to),
             Stage::Opening { .. } | Stage::Trial { .. } | Stage::Rolling(_) => {
-                let (from, to, took) = (rollout.from, rollout.to, now - rollout.since);
-                let askers = self.reloads.now.take().map(|rollout| rollout.askers).unwrap_or_default();
                 self.close(from);
-                self.tell(Event::Reloaded { generation: to, took });
+                self.tell(Event::Reloaded { generation: to, took: now - since });
                 self.answer(askers, Ok(()));
             }
         }
         self.next_reload(now);
     }
 
-    /// Ends the present reload without success.
-    fn fail_reload(&mut self, failure: Failure) {
-        let Some(Rollout { to, askers, .. }) = self.reloads.now.take() else { return };
-        let Failure { why, last_stderr } = failure;
+    /// A reload ends without success.
+    fn fail_reload(&mut self, reload: Option<Rollout>, failure: Failure) {
+        let Some(Rollout { to, askers, .. }) = reload else { return };
         self.close(to);
+        self.tell_failure(to, askers, failure);
+    }
+
+    fn tell_failure(&mut self, to: u64, askers: Vec<Asker>, failure: Failure) {
+        let Failure { why, last_stderr } = failure;
         self.tell(Event::ReloadFailed { generation: to, why: why.clone(), last_stderr: last_stderr.clone() });
         self.answer(askers, Err(ReloadError::Failed { why, last_stderr }));
     }
@@ -298,11 +337,17 @@ impl Pool {
         if let Some(askers) = self.reloads.next.take() {
             self.answer(askers, Err(ReloadError::Stopping));
         }
-        if let Some(Rollout { to, askers, .. }) = self.reloads.now.take() {
-            let why = "the cluster stops".to_owned();
-            self.tell(Event::ReloadFailed { generation: to, why, last_stderr: Vec::new() });
-            self.answer(askers, Err(ReloadError::Stopping));
+        let Some(Rollout { to, askers, stage, .. }) = self.reloads.now.take() else { return };
+        match stage {
+            // Nobody is made of it: what it prepares need not be waited for.
+            Stage::Opening { .. } | Stage::Trial { .. } => self.close(to),
+            Stage::Rolling(_) => {}
+            // Its failure has been told.
+            Stage::Back(_) => return,
         }
+        let why = "the cluster stops".to_owned();
+        self.tell(Event::ReloadFailed { generation: to, why, last_stderr: Vec::new() });
+        self.answer(askers, Err(ReloadError::Stopping));
     }
 
     fn answer(&mut self, askers: Vec<Asker>, result: Result<(), ReloadError>) {

@@ -250,11 +250,104 @@ fn a_generation_that_cannot_take_over_after_all_is_rolled_back() {
     }
     assert!(bench.events().any(|event| matches!(event, Event::RollingBack { generation: 1, .. })));
     assert_eq!(bench.pool.members[&bench.last_spawned()].generation, 1);
-    assert!(bench.reloads().is_empty(), "not until all are back");
+    // Whoever has asked hears of it before all are back: it may be the one who can mend it.
+    assert_eq!((bench.failures().len(), bench.reloads().len()), (1, 1));
+    assert!(bench.closed.is_empty(), "slot 0 has it still");
     bench.boot_last();
     assert_eq!(bench.generations(), [1, 1, 1]);
-    assert_eq!((bench.failures().len(), bench.reloads().len()), (1, 1));
+    assert_eq!((bench.failures().len(), &bench.closed[..]), (1, &[2][..]));
+}
+
+#[test]
+fn a_roll_back_that_cannot_be_does_not_hold_up_the_next_reload() {
+    let mut bench = forking(2, false);
+    bench.reload();
+    bench.found_sound(2);
+    for _ in 0..3 {
+        bench.say(Input::Stillborn { peer: bench.last_spawned(), error: "no memory".into() });
+        bench.pass(Duration::from_secs(1));
+    }
+    // The old program does not start any more either: what it has prepared is another's now.
+    for _ in 0..20 {
+        bench.say(Input::Stillborn { peer: bench.last_spawned(), error: "another schema".into() });
+        bench.pass(Duration::from_secs(60));
+    }
+    assert_eq!((bench.generations(), bench.failures().len()), (vec![2, 1], 1));
+    bench.reload();
+    assert_eq!((&bench.opened[..], &bench.closed[..]), (&[2, 3][..], &[2][..]));
+    bench.found_sound(3);
+    bench.boot_last();
+    assert_eq!((bench.generations(), bench.reloaded()), (vec![3, 3], 1));
+}
+
+#[test]
+fn a_reload_that_fails_during_a_roll_back_leaves_that_to_go_on() {
+    let mut bench = forking(2, false);
+    bench.reload();
+    bench.found_sound(2);
+    for _ in 0..3 {
+        bench.say(Input::Stillborn { peer: bench.last_spawned(), error: "no memory".into() });
+        bench.pass(Duration::from_secs(1));
+    }
+    bench.reload();
+    bench.say(Input::NotOpened { generation: 3, why: "no file".into() });
+    bench.boot_last();
+    assert_eq!((bench.generations(), bench.failures().len()), (vec![1, 1], 2));
+}
+
+#[test]
+fn a_generation_whose_fork_server_is_lost_again_and_again_is_rolled_back() {
+    let mut bench = forking(2, false);
+    bench.reload();
+    bench.found_sound(2);
+    let newcomer = bench.last_spawned();
+    for nth in 0..3 {
+        bench.say(Input::ForkServerLost { generation: 2, why: "SIGSEGV".into(), last_stderr: Vec::new() });
+        if nth == 0 {
+            bench.say(Input::Stillborn { peer: newcomer, error: "lost".into() });
+        }
+        bench.pass(Duration::from_secs(20));
+    }
+    assert_eq!(bench.failures(), ["its fork server was lost (SIGSEGV)"]);
+    bench.boot_last();
+    assert_eq!(bench.generations(), [1, 1]);
+}
+
+#[test]
+fn a_first_worker_that_is_about_to_end_is_not_taken_for_sound() {
+    for word in [Input::Draining { peer: worker(2) }, Input::Finished { peer: worker(2), error: None }] {
+        let mut bench = forking(1, false);
+        bench.reload();
+        bench.up(2);
+        assert_eq!(bench.boot_last(), worker(2));
+        bench.pass(HEALTH - Duration::from_millis(1));
+        bench.say(word);
+        bench.pass(Duration::from_millis(1));
+        assert_eq!((bench.generations(), bench.drained.contains(&worker(1))), (vec![1], false));
+        let due = bench.pool.next_deadline();
+        assert!(due.is_none_or(|due| due > bench.now), "no time that is over is waited for");
+        bench.exit(worker(2), 0);
+        assert_eq!(bench.failures().len(), 1);
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_what_is_tried() {
+    let mut bench = forking(1, false);
+    bench.reload();
+    bench.say(Input::Stop);
     assert_eq!(bench.closed, [2]);
+}
+
+#[test]
+fn a_stop_waits_for_no_fork_server() {
+    let mut bench = forking(1, false);
+    bench.say(lost("SIGKILL"));
+    bench.say(lost("SIGKILL"));
+    bench.say(Input::Stop);
+    bench.pass(Duration::from_secs(20));
+    let due = bench.pool.next_deadline();
+    assert!(due.is_none_or(|due| due > bench.now), "no time that is over is waited for");
 }
 
 #[test]

@@ -249,6 +249,8 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.bench.now += time;
         self.say(Input::Time);
+        let due = self.bench.pool.next_deadline();
+        assert!(due.is_none_or(|due| due > self.bench.now), "no time that is over is waited for");
     }
 
     /// For a while no runtime turns.
