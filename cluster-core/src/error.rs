@@ -539,7 +539,7 @@ pub enum CommandError {
 /// ```no_run
 /// # async fn program(cluster: cluster_core::ClusterHandle) {
 /// use cluster_core::ReloadError;
-/// if let Err(ReloadError::Failed { why, last_stderr }) = cluster.reload().await {
+/// if let Err(ReloadError::Failed { why, last_stderr, .. }) = cluster.reload().await {
 ///     eprintln!("the deploy did not work: {why}\n{}", last_stderr.join("\n"));
 /// }
 /// # }
