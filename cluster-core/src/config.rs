@@ -1,5 +1,6 @@
 //! Settings: what the builder collects, what the environment overrides, and what is refused.
 mod process;
+mod renewal;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use nix::sys::resource::{self, getrlimit};
 
 pub use self::process::{Account, Resource};
 pub(crate) use self::process::{By, Limit, ProcessSettings};
+pub(crate) use self::renewal::{Recycling, Rollout};
 use crate::conn::{Limits, listen};
 use crate::error::StartError;
 use crate::scheduling::Scheduling;
@@ -225,37 +227,6 @@ impl HangLimit {
 impl Default for HangLimit {
     fn default() -> Self {
         Self(Duration::from_secs(30))
-    }
-}
-
-/// How a new generation takes over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rollout {
-    /// How long its first worker has to serve before others are replaced.
-    pub(crate) health: Duration,
-    /// How many workers are replaced at a time.
-    pub(crate) batch: u16,
-}
-
-impl Default for Rollout {
-    fn default() -> Self {
-        Self { health: Duration::from_secs(1), batch: 1 }
-    }
-}
-
-/// When a worker has served for long enough. None: never for that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Recycling {
-    pub(crate) requests: Option<u64>,
-    /// Of private memory, in bytes.
-    pub(crate) memory: Option<u64>,
-    pub(crate) lifetime: Option<Duration>,
-}
-
-impl Recycling {
-    /// Whether somebody has to look at what workers use and do.
-    pub(crate) fn weighs(self) -> bool {
-        self.requests.is_some() || self.memory.is_some()
     }
 }
 

@@ -135,6 +135,8 @@ fn voice(addr: SocketAddr) -> io::Result<Voice> {
     Ok(Voice { build: build.to_owned(), pid, generation })
 }
 
+const CLIENTS: usize = 4;
+
 /// Clients that come again and again until they are told to end.
 struct Clients {
     ends: Arc<AtomicBool>,
@@ -158,19 +160,25 @@ impl Clients {
                 }
             }
         };
-        let all = (0..4).map(|_| thread::spawn(come(ends.clone()))).collect();
+        let all = (0..CLIENTS).map(|_| thread::spawn(come(ends.clone()))).collect();
         Self { ends, all }
     }
 
     /// How many were served; nobody was not.
     fn end(self, what: &str) -> usize {
+        self.end_but_for(what, 0)
+    }
+
+    /// How many were served; so many at the most were not.
+    fn end_but_for(self, what: &str, most: usize) -> usize {
         self.ends.store(true, Ordering::Relaxed);
         let clients = self.all.into_iter().map(|client| client.join().unwrap());
-        let mut all = 0;
+        let (mut all, mut lost) = (0, Vec::new());
         for (served, failed) in clients {
-            assert!(failed.is_empty(), "{what}: {} failed: {:?}", failed.len(), failed[0]);
             all += served;
+            lost.extend(failed);
         }
+        assert!(lost.len() <= most, "{what}: {} failed: {lost:?}", lost.len());
         assert!(all > 0, "{what}: somebody came");
         all
     }
@@ -261,7 +269,8 @@ fn check_bad_deploy(method: &str, how: &str, words: &[&str]) {
     let clients = Clients::begin(site.app.addr());
     spoil(&site, how);
     site.reload("reload-failed");
-    clients.end(&format!("{method}, {how}"));
+    // One that has served loses what it had in hand: each client comes with one at a time.
+    clients.end_but_for(&format!("{method}, {how}"), if how == "dies" { CLIENTS } else { 0 });
     assert_eq!(site.pids(), before, "{method}, {how}: nobody was touched");
     site.wait_for_build("old", method);
     // Whoever dies now comes back as what it was.

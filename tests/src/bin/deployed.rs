@@ -101,9 +101,13 @@ async fn serve(worker: Worker, build: Build) -> Result<(), BoxError> {
     }
     worker.ready();
     if build.has("dies") {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        eprintln!("{}: cannot go on", build.name);
-        process::abort();
+        let name = build.name.clone();
+        tokio::spawn(async move {
+            // It serves for that long.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            eprintln!("{name}: cannot go on");
+            process::abort();
+        });
     }
     while let Some(connection) = acceptor.accept().await {
         let (worker, name) = (worker.clone(), build.name.clone());

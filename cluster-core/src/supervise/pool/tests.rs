@@ -6,6 +6,7 @@ mod fork_server;
 mod hanging;
 mod parting;
 mod recycling;
+mod roll_backs;
 mod rollouts;
 mod stops;
 mod world;

@@ -4,7 +4,7 @@ use super::*;
 const HEALTH: Duration = Duration::from_secs(1);
 
 /// A pool of forked workers that serve.
-fn forking(workers: u16, director: bool) -> Bench {
+pub(super) fn forking(workers: u16, director: bool) -> Bench {
     let mut bench = Bench::new(Policy { fork_server: true, director, ..policy(workers) });
     bench.say(Input::ForkServerUp { generation: 1, pid: 1 });
     bench.boot_all();
@@ -13,29 +13,44 @@ fn forking(workers: u16, director: bool) -> Bench {
 }
 
 impl Bench {
-    fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         self.say(Input::Reload);
     }
 
-    fn up(&mut self, generation: u64) {
+    pub(super) fn up(&mut self, generation: u64) {
         self.say(Input::ForkServerUp { generation, pid: 1 });
     }
 
     /// The last that was asked for becomes a process and serves.
-    fn boot_last(&mut self) -> PeerId {
+    pub(super) fn boot_last(&mut self) -> PeerId {
         let peer = self.last_spawned();
         self.boot(peer);
         peer
     }
 
     /// To the moment when the new generation is found sound.
-    fn found_sound(&mut self, generation: u64) {
+    pub(super) fn found_sound(&mut self, generation: u64) {
         self.up(generation);
         self.boot_last();
         self.pass(HEALTH);
     }
 
-    fn failures(&self) -> Vec<&str> {
+    /// To the moment when the first worker of a second generation serves; answers with it.
+    pub(super) fn try_second(&mut self) -> PeerId {
+        self.reload();
+        self.up(2);
+        self.boot_last()
+    }
+
+    /// The newcomers of three attempts, one after another, could not even be made.
+    pub(super) fn fail_newcomers(&mut self) {
+        for _ in 0..3 {
+            self.say(Input::Stillborn { peer: self.last_spawned(), error: "no memory".into() });
+            self.pass(Duration::from_secs(1));
+        }
+    }
+
+    pub(super) fn failures(&self) -> Vec<&str> {
         let failures = self.events().filter_map(|event| match event {
             Event::ReloadFailed { why, .. } => Some(why.as_str()),
             _ => None,
@@ -43,11 +58,11 @@ impl Bench {
         failures.collect()
     }
 
-    fn reloaded(&self) -> usize {
+    pub(super) fn reloaded(&self) -> usize {
         self.events().filter(|event| matches!(event, Event::Reloaded { .. })).count()
     }
 
-    fn generations(&self) -> Vec<u64> {
+    pub(super) fn generations(&self) -> Vec<u64> {
         let holders = self.pool.places.slots.iter().map(|place| match place.holder {
             Holder::Member(peer) => self.pool.members[&peer].generation,
             Holder::Waiting(_) | Holder::Vacant => 0,
@@ -177,9 +192,7 @@ fn a_first_worker_that_is_not_ready_in_time_or_dies_changes_nothing() {
 #[test]
 fn a_first_worker_that_serves_when_its_reload_fails_finishes_what_it_has() {
     let mut bench = forking(1, false);
-    bench.reload();
-    bench.up(2);
-    let canary = bench.boot_last();
+    let canary = bench.try_second();
     bench.say(Input::ForkServerLost { generation: 2, why: "SIGKILL".into(), last_stderr: Vec::new() });
     assert_eq!(bench.failures(), ["its fork server was lost (SIGKILL)"]);
     assert_eq!((&bench.drained[..], bench.killed.len()), (&[canary][..], 0));
@@ -191,9 +204,7 @@ fn a_first_worker_that_serves_when_its_reload_fails_finishes_what_it_has() {
 #[test]
 fn a_first_worker_that_leaves_by_itself_is_no_sound_one() {
     let mut bench = forking(1, false);
-    bench.reload();
-    bench.up(2);
-    let canary = bench.boot_last();
+    let canary = bench.try_second();
     bench.say(Input::Draining { peer: canary });
     bench.pass(ASKING);
     assert_eq!(bench.failures(), ["worker 2 left by itself"]);
@@ -205,9 +216,7 @@ fn a_first_worker_that_leaves_by_itself_is_no_sound_one() {
 #[test]
 fn a_worker_that_crashes_while_the_new_generation_is_tried_comes_back_as_it_was() {
     let mut bench = forking(1, false);
-    bench.reload();
-    bench.up(2);
-    bench.boot_last();
+    bench.try_second();
     bench.exit(worker(1), KILLED);
     let successor = bench.last_spawned();
     assert_eq!(bench.pool.members[&successor].generation, 1);
@@ -235,91 +244,10 @@ fn whoever_crashes_once_the_generation_is_sound_comes_back_as_that() {
 }
 
 #[test]
-fn a_generation_that_cannot_take_over_after_all_is_rolled_back() {
-    let mut bench = forking(3, true);
-    bench.command(1, Command::Reload);
-    bench.found_sound(2);
-    for failure in 1..=3 {
-        let newcomer = bench.last_spawned();
-        bench.say(Input::Born { peer: newcomer, pid: 1 });
-        bench.exit(newcomer, CODE_1);
-        assert_eq!(bench.generations()[1..], [1, 1], "who serves is not touched");
-        if failure < 3 {
-            bench.pass(Duration::from_millis(100 << (failure - 1)));
-        }
-    }
-    assert!(bench.events().any(|event| matches!(event, Event::RollingBack { generation: 1, .. })));
-    assert_eq!(bench.pool.members[&bench.last_spawned()].generation, 1);
-    // Whoever has asked hears of it before all are back: it may be the one who can mend it.
-    assert_eq!((bench.failures().len(), bench.reloads().len()), (1, 1));
-    assert!(bench.closed.is_empty(), "slot 0 has it still");
-    bench.boot_last();
-    assert_eq!(bench.generations(), [1, 1, 1]);
-    assert_eq!((bench.failures().len(), &bench.closed[..]), (1, &[2][..]));
-}
-
-#[test]
-fn a_roll_back_that_cannot_be_does_not_hold_up_the_next_reload() {
-    let mut bench = forking(2, false);
-    bench.reload();
-    bench.found_sound(2);
-    for _ in 0..3 {
-        bench.say(Input::Stillborn { peer: bench.last_spawned(), error: "no memory".into() });
-        bench.pass(Duration::from_secs(1));
-    }
-    // The old program does not start any more either: what it has prepared is another's now.
-    for _ in 0..20 {
-        bench.say(Input::Stillborn { peer: bench.last_spawned(), error: "another schema".into() });
-        bench.pass(Duration::from_secs(60));
-    }
-    assert_eq!((bench.generations(), bench.failures().len()), (vec![2, 1], 1));
-    bench.reload();
-    assert_eq!((&bench.opened[..], &bench.closed[..]), (&[2, 3][..], &[2][..]));
-    bench.found_sound(3);
-    bench.boot_last();
-    assert_eq!((bench.generations(), bench.reloaded()), (vec![3, 3], 1));
-}
-
-#[test]
-fn a_reload_that_fails_during_a_roll_back_leaves_that_to_go_on() {
-    let mut bench = forking(2, false);
-    bench.reload();
-    bench.found_sound(2);
-    for _ in 0..3 {
-        bench.say(Input::Stillborn { peer: bench.last_spawned(), error: "no memory".into() });
-        bench.pass(Duration::from_secs(1));
-    }
-    bench.reload();
-    bench.say(Input::NotOpened { generation: 3, why: "no file".into() });
-    bench.boot_last();
-    assert_eq!((bench.generations(), bench.failures().len()), (vec![1, 1], 2));
-}
-
-#[test]
-fn a_generation_whose_fork_server_is_lost_again_and_again_is_rolled_back() {
-    let mut bench = forking(2, false);
-    bench.reload();
-    bench.found_sound(2);
-    let newcomer = bench.last_spawned();
-    for nth in 0..3 {
-        bench.say(Input::ForkServerLost { generation: 2, why: "SIGSEGV".into(), last_stderr: Vec::new() });
-        if nth == 0 {
-            bench.say(Input::Stillborn { peer: newcomer, error: "lost".into() });
-        }
-        bench.pass(Duration::from_secs(20));
-    }
-    assert_eq!(bench.failures(), ["its fork server was lost (SIGSEGV)"]);
-    bench.boot_last();
-    assert_eq!(bench.generations(), [1, 1]);
-}
-
-#[test]
 fn a_first_worker_that_is_about_to_end_is_not_taken_for_sound() {
     for word in [Input::Draining { peer: worker(2) }, Input::Finished { peer: worker(2), error: None }] {
         let mut bench = forking(1, false);
-        bench.reload();
-        bench.up(2);
-        assert_eq!(bench.boot_last(), worker(2));
+        assert_eq!(bench.try_second(), worker(2));
         bench.pass(HEALTH - Duration::from_millis(1));
         bench.say(word);
         bench.pass(Duration::from_millis(1));
@@ -348,24 +276,6 @@ fn a_stop_waits_for_no_fork_server() {
     bench.pass(Duration::from_secs(20));
     let due = bench.pool.next_deadline();
     assert!(due.is_none_or(|due| due > bench.now), "no time that is over is waited for");
-}
-
-#[test]
-fn a_roll_back_has_the_fork_server_that_it_needs() {
-    let mut bench = forking(2, false);
-    bench.reload();
-    bench.found_sound(2);
-    bench.say(lost("SIGKILL"));
-    assert_eq!(bench.fork_servers_started, 0, "nobody needs it now");
-    for _ in 0..3 {
-        let newcomer = bench.last_spawned();
-        bench.say(Input::Stillborn { peer: newcomer, error: "no memory".into() });
-        bench.pass(Duration::from_secs(1));
-    }
-    assert_eq!(bench.fork_servers_started, 1);
-    bench.up(1);
-    bench.boot_last();
-    assert_eq!(bench.generations(), [1, 1]);
 }
 
 #[test]
