@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use tokio::io::unix::AsyncFd;
 
 use crate::conn::admission::AdmissionPolicy;
@@ -42,8 +42,22 @@ pub(crate) struct Watch {
     policy: Arc<AdmissionPolicy>,
 }
 
-/// The queues, for the next connection.
+/// Tells of the next connection, in whatever queue, while it listens. A connection that it is told of costs this
+/// process a switch of context.
 struct Next(Epoll);
+
+impl Next {
+    fn listen_to(&self, queues: &[ListeningSocket]) -> nix::Result<()> {
+        queues.iter().try_for_each(|queue| self.0.add(queue.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0)))
+    }
+
+    fn turn_away_from(&self, queues: &[ListeningSocket]) {
+        for queue in queues {
+            // It fails for one that is not in the set.
+            let _ = self.0.delete(queue.as_fd());
+        }
+    }
+}
 
 impl AsRawFd for Next {
     fn as_raw_fd(&self) -> RawFd {
@@ -125,11 +139,9 @@ impl Watch {
         if self.queues.is_empty() {
             return Ok(());
         }
-        let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        for queue in self.queues.iter() {
-            set.add(queue.as_fd(), next_connection())?;
-        }
-        tokio::spawn(self.clone().run(readiness::watch_reading(Next(set))?));
+        let next = Next(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        next.listen_to(&self.queues)?;
+        tokio::spawn(self.clone().run(readiness::watch_reading(next)?));
         Ok(())
     }
 
@@ -155,6 +167,8 @@ impl Watch {
         let mut looks = Looks::default();
         while let Ok(mut ready) = next.readable().await {
             ready.clear_ready();
+            // BEFORE the looks: while the set is told of connections, each of them wakes this process.
+            next.get_ref().turn_away_from(&self.queues);
             loop {
                 let refuses = self.policy.refuses && self.is_full();
                 tokio::time::sleep(if refuses { REFUSING } else { EVERY }).await;
@@ -167,14 +181,11 @@ impl Watch {
                 match looks.look(waits && !full, accepted) {
                     Verdict::Look => {}
                     Verdict::Ring => self.bell.ring(),
-                    Verdict::Sleep => break,
+                    // A connection that came since this look is told at once.
+                    Verdict::Sleep if next.get_ref().listen_to(&self.queues).is_ok() => break,
+                    // No memory for it: it goes on looking.
+                    Verdict::Sleep => next.get_ref().turn_away_from(&self.queues),
                 }
-            }
-            let Next(set) = next.get_ref();
-            let _ = set.wait(&mut [EpollEvent::empty(); 1], EpollTimeout::ZERO);
-            // A connection that came since that look is told at once.
-            for queue in self.queues.iter() {
-                let _ = set.modify(queue.as_fd(), &mut next_connection());
             }
         }
     }
@@ -226,11 +237,6 @@ impl Watch {
     }
 }
 
-/// Told once; after that a connection costs this process nothing.
-fn next_connection() -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, 0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -254,6 +260,27 @@ mod tests {
         let quiet: Vec<Verdict> = (0..QUIET).map(|_| looks.look(false, 1)).collect();
         assert_eq!(quiet.iter().position(|verdict| *verdict == Verdict::Sleep), Some(QUIET as usize - 1));
         assert_eq!(looks.look(false, 1), Verdict::Look, "and begins anew");
+    }
+
+    #[test]
+    fn while_it_looks_by_itself_connections_wake_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let queues = [OwnedFd::from(listener).into()];
+        let next = Next(Epoll::new(EpollCreateFlags::empty()).unwrap());
+        let tells = || {
+            let mut fds = [PollFd::new(next.0.0.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+        };
+        next.listen_to(&queues).unwrap();
+        assert!(!tells());
+        let _first = TcpStream::connect(addr).unwrap();
+        assert!(tells());
+        next.turn_away_from(&queues);
+        let _second = TcpStream::connect(addr).unwrap();
+        assert!(!tells());
+        next.listen_to(&queues).unwrap();
+        assert!(tells(), "who came meanwhile is told of");
     }
 
     #[tokio::test]
