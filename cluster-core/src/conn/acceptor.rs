@@ -105,6 +105,8 @@ impl Acceptor {
             self.pause = None;
         }
         loop {
+            // Then the look itself tells whether somebody waits.
+            let looks_unasked = self.turn == Turn::ComesRound && self.takes_what_there_is();
             let looks = match self.turn {
                 Turn::HasTaken if self.appetite.takes_another() && self.source.may_take(cx) => true,
                 Turn::HasTaken if self.source.is_fast() => {
@@ -141,6 +143,9 @@ impl Acceptor {
                 match self.source.look() {
                     Look::Taken(connection) => {
                         self.turn = Turn::HasTaken;
+                        if looks_unasked {
+                            self.appetite.saw(true);
+                        }
                         self.appetite.took();
                         return Poll::Ready(Some(connection));
                     }
@@ -159,13 +164,18 @@ impl Acceptor {
     fn come_round(&mut self, cx: &mut Context<'_>) -> bool {
         self.appetite.come_round();
         self.turn = Turn::Waits;
-        if self.appetite.is_saturated() {
+        if self.takes_what_there_is() {
             return self.source.may_take(cx);
         }
         let somebody_waits = self.source.somebody_waits();
         self.appetite.saw(somebody_waits);
         // Not through the wait set, where that costs the connection time and nobody else wants it.
         somebody_waits && self.source.may_take(cx) && (self.source.is_turn() || self.leave_one(false))
+    }
+
+    /// Whether it looks into the queue without asking first whether somebody waits, and whose turn it is.
+    fn takes_what_there_is(&self) -> bool {
+        self.appetite.is_saturated() || self.source.is_fast()
     }
 
     /// Leaves a connection to another worker; true where that cannot be.

@@ -49,6 +49,12 @@ impl Pace {
         self.is_fast |= self.taken >= self.fast.0;
     }
 
+    /// They come fast to all workers together. One of many has long pauses then, because others have the processors.
+    pub(crate) fn quicken(&mut self, now: Instant) {
+        self.last = Some(now);
+        self.is_fast = true;
+    }
+
     /// Whether they come fast.
     pub(crate) fn is_fast(&self) -> bool {
         self.is_fast
@@ -107,6 +113,17 @@ mod tests {
     fn a_thousand_per_second_are_fast_and_a_hundred_are_not() {
         assert!(after(1000, Duration::from_micros(900)).0.is_fast());
         assert!(!after(1000, Duration::from_millis(10)).0.is_fast());
+    }
+
+    #[test]
+    fn what_is_fast_for_all_is_fast_for_each() {
+        let (mut pace, now) = after(1, Duration::ZERO);
+        pace.quicken(now);
+        assert!(pace.is_fast());
+        // As long as it is.
+        pace.quicken(now + 5 * CALM);
+        assert!(pace.look(now + 5 * CALM));
+        assert!(!pace.look(now + 6 * CALM));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The way past the doorbell: while connections come fast, the runtime itself waits for them.
 //!
 //! The listener is in the runtime's own epoll set then (`sys/reactor.rs`), exclusively as well: idle workers take turns,
-//! because each goes to the tail when it has taken one, and a busy loop takes nothing. What the doorbell would do for
+//! because each leaves when it has taken one, and joins again at the tail. Where the cluster is saturated there are no
+//! turns: it keeps its place. What the doorbell would do for
 //! those whom a blocked loop was woken for, the pace does: all who wait look again when it slows down.
 use std::io;
 use std::pin::Pin;
@@ -21,9 +22,7 @@ pub(crate) struct Direct {
     reactor: Found,
     /// Fires when the pace is to be looked at.
     calm: Option<Pin<Box<Sleep>>>,
-    /// A connection was taken since it went to the tail.
-    has_taken: bool,
-    /// The cluster was saturated when it began to wait.
+    /// The queue was hardly ever empty when it waited last.
     saturated: bool,
 }
 
@@ -47,13 +46,7 @@ pub(crate) enum Passage {
 
 impl Direct {
     pub(crate) fn new() -> Self {
-        Self {
-            pace: Pace::of_worker(),
-            reactor: Found::NotSought,
-            calm: None,
-            has_taken: false,
-            saturated: false,
-        }
+        Self { pace: Pace::of_worker(), reactor: Found::NotSought, calm: None, saturated: false }
     }
 
     /// Whether connections come fast.
@@ -63,7 +56,6 @@ impl Direct {
 
     /// A connection was taken.
     pub(crate) fn took(&mut self) {
-        self.has_taken = true;
         match &mut self.reactor {
             Found::Nowhere => return,
             // It may be long until it asks again, and a wake-up that is spent on it meanwhile is lost for the others.
@@ -73,17 +65,26 @@ impl Direct {
         self.pace.took(Instant::now());
     }
 
-    /// Waits while connections come fast. Where the cluster is saturated there are no turns to take: it keeps its place.
+    /// Connections come fast to all workers together.
+    pub(crate) fn quicken(&mut self) {
+        if !matches!(self.reactor, Found::Nowhere) {
+            self.pace.quicken(Instant::now());
+        }
+    }
+
+    /// Waits while connections come fast; `fast_for_all` tells whether they do to all workers together.
     pub(crate) fn wait(
         &mut self,
         listeners: &[Arc<ListeningSocket>],
         saturated: bool,
+        fast_for_all: impl Fn() -> bool,
         cx: &mut Context<'_>,
     ) -> Passage {
         if !self.pace.is_fast() {
             return Passage::Door;
         }
-        let queued = self.queue_up(listeners, saturated);
+        self.saturated = saturated;
+        let queued = self.queue_up(listeners);
         let Found::There(reactor) = &self.reactor else { return Passage::Door };
         if queued.is_err() {
             self.step_out();
@@ -97,7 +98,9 @@ impl Direct {
         });
         while calm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if !self.pace.look(now) {
+            if fast_for_all() {
+                self.pace.quicken(now);
+            } else if !self.pace.look(now) {
                 self.step_out();
                 return Passage::Door;
             }
@@ -106,19 +109,17 @@ impl Direct {
         Passage::Wait
     }
 
-    /// Waits at the tail of those who wait.
-    fn queue_up(&mut self, listeners: &[Arc<ListeningSocket>], saturated: bool) -> io::Result<()> {
+    /// Waits at the tail of those who wait, unless it has its place.
+    fn queue_up(&mut self, listeners: &[Arc<ListeningSocket>]) -> io::Result<()> {
         if matches!(self.reactor, Found::NotSought) {
             self.reactor = Reactor::find().map_or(Found::Nowhere, Found::There);
         }
         let Found::There(reactor) = &mut self.reactor else { return Ok(()) };
-        if reactor.is_clear() || (self.has_taken && !saturated) {
-            reactor.clear();
+        if reactor.is_clear() {
             for listener in listeners {
                 reactor.add(listener.clone())?;
             }
         }
-        (self.has_taken, self.saturated) = (false, saturated);
         Ok(())
     }
 
@@ -155,7 +156,7 @@ mod tests {
         let listeners = [Arc::new(ListeningSocket::from(OwnedFd::from(listener)))];
         let mut direct = Direct::new();
         (0..100).for_each(|_| direct.took());
-        let passage = poll_fn(|cx| Poll::Ready(direct.wait(&listeners, false, cx))).await;
+        let passage = poll_fn(|cx| Poll::Ready(direct.wait(&listeners, false, || false, cx))).await;
         assert_eq!(passage, Passage::Wait);
         // It takes one, and is busy with something else than connections.
         direct.took();

@@ -89,7 +89,7 @@ impl Queue {
                 }
             }
         }
-        match self.direct.wait(&self.listeners, saturated, cx) {
+        match self.direct.wait(&self.listeners, saturated, || self.turns.fast_for_all(), cx) {
             Passage::Rung => {
                 self.page.rung();
                 Ok(Answer::Rung)
@@ -182,6 +182,9 @@ impl Queue {
                     self.first = at + 1;
                     self.direct.took();
                     self.turns.took();
+                    if self.turns.fast_for_all() {
+                        self.direct.quicken();
+                    }
                     return Look::Taken(connection);
                 }
                 Err(Trouble::Empty) => asked += 1,

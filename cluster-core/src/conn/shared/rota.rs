@@ -16,6 +16,9 @@ pub(crate) const LEAVES_FOR: Duration = Duration::from_millis(2);
 /// more than its part afterwards.
 const WINDOW: u64 = 20;
 
+/// So many in that time are fast for all workers together: more than a burst of 64, 6,400 per second.
+const FAST: u64 = 128;
+
 /// One bit for each of the most slots that there can be.
 const WORDS: usize = 1 << 10;
 /// Of the window's word: the lower bits count, the others say when it began.
@@ -26,6 +29,8 @@ const COUNT: u32 = 24;
 pub(crate) struct Rota {
     /// When the window began, and how many connections have been taken in it.
     window: AtomicU64,
+    /// How many were taken in the window before, if there was one.
+    before: AtomicU64,
     /// Slots whose workers want connections.
     wanting: [AtomicU64; WORDS],
     /// How many of these words have ever been used.
@@ -66,12 +71,24 @@ impl Rota {
     /// A worker takes a connection. `now` is in milliseconds, of a clock that all share.
     pub(crate) fn takes(&self, part: &mut Part, now: u64) {
         let next = |word: u64| if is_over(word, now) { window(now, 1) } else { word + 1 };
-        let before = self.window.fetch_update(Relaxed, Relaxed, |word| Some(next(word)));
-        let began = began(next(before.unwrap_or_else(|word| word)));
+        let old = match self.window.fetch_update(Relaxed, Relaxed, |word| Some(next(word))) {
+            Ok(word) | Err(word) => word,
+        };
+        if is_over(old, now) {
+            let counted = if is_recent(old, now) { count(old) } else { 0 };
+            self.before.store(counted, Relaxed);
+        }
+        let began = began(next(old));
         if part.began != began {
             *part = Part { began, taken: 0 };
         }
         part.taken += 1;
+    }
+
+    /// Whether connections come fast, whoever takes them.
+    pub(crate) fn is_fast(&self, now: u64) -> bool {
+        let word = self.window.load(Relaxed);
+        is_recent(word, now) && (count(word) >= FAST || self.before.load(Relaxed) >= FAST)
     }
 
     /// Whether a worker that wants one may take it: its part is no larger than that of all who want some.
@@ -113,6 +130,11 @@ fn is_over(word: u64, now: u64) -> bool {
     now.wrapping_sub(began(word)) >= WINDOW
 }
 
+/// Whether it began in this window or the one before.
+fn is_recent(word: u64, now: u64) -> bool {
+    now.wrapping_sub(began(word)) < 2 * WINDOW
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +149,7 @@ mod tests {
     fn rota() -> Box<Rota> {
         Box::new(Rota {
             window: AtomicU64::new(0),
+            before: AtomicU64::new(0),
             wanting: std::array::from_fn(|_| AtomicU64::new(0)),
             used: AtomicU32::new(0),
         })
@@ -192,6 +215,25 @@ mod tests {
         assert!(rota.is_turn_of(&workers[0].part, NOW + WINDOW));
         rota.takes(&mut workers[0].part, NOW + WINDOW);
         assert_eq!(workers[0].part.taken, 1);
+    }
+
+    #[test]
+    fn what_comes_to_all_together_is_fast_until_it_ends() {
+        let rota = rota();
+        let mut workers = workers(&rota, 16);
+        let mut take = |count: u64, now: u64| {
+            (0..count).for_each(|nth| rota.takes(&mut workers[nth as usize % 16].part, now));
+            rota.is_fast(now)
+        };
+        assert!(!take(64, NOW), "a burst");
+        assert!(!take(1, NOW + 10 * WINDOW));
+        assert!(take(FAST, NOW + 10 * WINDOW));
+        // Also at the beginning of the next window, which is hardly counted yet.
+        assert!(take(1, NOW + 11 * WINDOW));
+        assert!(!take(1, NOW + 12 * WINDOW), "hardly one has come in all that time");
+        assert!(take(FAST, NOW + 12 * WINDOW));
+        assert!(!rota.is_fast(NOW + 14 * WINDOW), "none at all has come");
+        assert!(!take(1, NOW + 20 * WINDOW));
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Turns {
         self.rota.takes(&mut self.part, now());
     }
 
+    /// Whether connections come fast to all workers together.
+    pub(crate) fn fast_for_all(&self) -> bool {
+        self.rota.is_fast(now())
+    }
+
     /// Whether to take the next one, and not to leave it to others.
     pub(crate) fn is_mine(&self) -> bool {
         self.rota.is_turn_of(&self.part, now())
