@@ -36,7 +36,7 @@ impl Source {
     }
 
     /// Whether to take the next one, and not to leave it to another worker.
-    pub(crate) fn is_turn(&self) -> bool {
+    pub(crate) fn is_turn(&mut self) -> bool {
         match self {
             Source::Queue(queue) => queue.is_turn(),
             Source::Handed(_) => true,

@@ -113,7 +113,7 @@ impl Queue {
     }
 
     /// Whether to take the next one, and not to leave it to those who have had fewer.
-    pub(crate) fn is_turn(&self) -> bool {
+    pub(crate) fn is_turn(&mut self) -> bool {
         if self.is_fast() {
             return true;
         }

@@ -46,12 +46,14 @@ pub(crate) struct Part {
 }
 
 impl Rota {
-    /// A worker wants connections.
-    pub(crate) fn wants(&self, slot: Slot) {
+    /// A worker wants connections; whether that was not known.
+    pub(crate) fn wants(&self, slot: Slot) -> bool {
         let (word, bit) = place(slot);
-        if self.wanting[word].fetch_or(bit, Relaxed) & bit == 0 {
+        let is_new = self.wanting[word].fetch_or(bit, Relaxed) & bit == 0;
+        if is_new {
             self.used.fetch_max(word as u32 + 1, Relaxed);
         }
+        is_new
     }
 
     /// It is busy, or gone.
@@ -157,7 +159,12 @@ mod tests {
 
     fn workers(rota: &Rota, count: u16) -> Vec<Worker> {
         let slots = (0..count).map(|slot| Slot(slot * 40));
-        slots.inspect(|slot| rota.wants(*slot)).map(|slot| Worker { slot, part: Part::default() }).collect()
+        slots
+            .map(|slot| {
+                assert!(rota.wants(slot));
+                Worker { slot, part: Part::default() }
+            })
+            .collect()
     }
 
     #[test]
