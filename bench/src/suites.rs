@@ -5,6 +5,7 @@ mod memory;
 mod messages;
 mod reload;
 mod restart;
+mod tls;
 
 use std::fmt;
 
@@ -19,8 +20,15 @@ use crate::rounds::Entry;
 use crate::subject::{Program, Subject};
 
 /// All there are.
-pub(crate) const SUITES: &[&Suite] =
-    &[&restart::SUITE, &memory::SUITE, &messages::SUITE, &connections::SUITE, &reload::SUITE, &idle::SUITE];
+pub(crate) const SUITES: &[&Suite] = &[
+    &restart::SUITE,
+    &memory::SUITE,
+    &messages::SUITE,
+    &connections::SUITE,
+    &reload::SUITE,
+    &idle::SUITE,
+    &tls::SUITE,
+];
 
 /// What a suite needs and how it begins; the rest is its entries' work.
 pub(crate) struct Suite {
