@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{Book, Entry, Handoff, Watch};
+use crate::counter::Counting;
 use crate::error::StartError;
 use crate::event::{last_lines, voice};
 use crate::id::{PeerId, Seat};
@@ -78,6 +79,7 @@ pub(crate) struct Place<'d> {
     pub(crate) watch: &'d Watch,
     pub(crate) handoff: Option<&'d Handoff>,
     pub(crate) book: Option<&'d Arc<Book>>,
+    pub(crate) counting: &'d Counting,
     pub(crate) exchange: &'d Exchange,
 }
 
@@ -101,6 +103,7 @@ impl Peer {
             their_messages.as_fd(),
             place.watch.bell().as_fd(),
             place.watch.rota(),
+            place.counting.as_fd(),
         ];
         let page = Arc::new(page);
         let book = place.book.filter(|_| place.is_worker());
@@ -160,7 +163,7 @@ impl Peer {
         self.page.connections_open()
     }
 
-    /// What it has counted of its connections.
+    /// What it says of itself.
     pub(crate) fn page(&self) -> &Arc<Mapped<Page>> {
         &self.page
     }

@@ -24,6 +24,8 @@ unsafe impl Shared for crate::scoreboard::Page {}
 unsafe impl Shared for crate::conn::Rota {}
 // SAFETY: as above.
 unsafe impl Shared for crate::conn::Ledger {}
+// SAFETY: as above.
+unsafe impl Shared for crate::counter::Table {}
 
 /// A mapping of one `T` shared between processes.
 pub(crate) struct Mapped<T: Shared> {
