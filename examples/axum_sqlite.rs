@@ -1,4 +1,4 @@
-//! Run with `cargo run --release --features sqlite --example axum_sqlite -- 127.0.0.1:3000`, then
+//! Run with `cargo run --release --example axum_sqlite -- 127.0.0.1:3000`, then
 //! `curl -d 'buy milk' 127.0.0.1:3000` and `curl 127.0.0.1:3000`.
 //!
 //! Notes in a database that all workers use (a file, `NOTES` or `notes.db`). It may have 16 connections; each worker

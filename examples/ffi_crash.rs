@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use cluster_axum::{Counter, Error, Worker};
 
+#[link(name = "ffi_crash", kind = "static")]
 unsafe extern "C" {
     fn value_length(header: *const c_char) -> c_ulong;
 }

@@ -49,3 +49,7 @@ mod reload {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/metrics.md")]
 mod metrics {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-axum.md")]
+mod from_axum {}

@@ -8,6 +8,8 @@ mod client;
 mod config;
 #[path = "moved/axum/error.rs"]
 mod error;
+#[path = "moved/axum/extract.rs"]
+mod extract;
 #[path = "moved/axum/form.rs"]
 mod form;
 #[path = "moved/axum/hello.rs"]
@@ -18,8 +20,6 @@ mod json;
 mod middleware;
 #[path = "moved/axum/nested.rs"]
 mod nested;
-#[path = "moved/axum/shutdown.rs"]
-mod shutdown;
 #[path = "moved/axum/stream.rs"]
 mod stream;
 
@@ -28,12 +28,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some("client") => client::main(),
         Some("config") => config::main(),
         Some("error") => error::main(),
+        Some("extract") => extract::main(),
         Some("form") => form::main(),
         Some("hello") => hello::main(),
         Some("json") => json::main(),
         Some("middleware") => middleware::main(),
         Some("nested") => nested::main(),
-        Some("shutdown") => shutdown::main(),
         Some("stream") => stream::main(),
         other => Err(format!("which program? {other:?} is none").into()),
     }

@@ -393,10 +393,10 @@ fn a_price_that_is_set_is_forgotten_by_all_others() {
 }
 
 /// Starts one of the programs that were moved over from axum.
-fn start_moved(name: &str, variables: &[(&str, &std::ffi::OsStr)]) -> Process {
+fn start_moved(name: &str) -> Process {
     let mut command = Command::new(folder().join("moved_axum"));
     command.args([name, "127.0.0.1:0"]).env("CLUSTER_WORKERS", "2").env_remove("WEB_CONCURRENCY");
-    command.envs(variables.iter().copied());
+    command.env("TITLE", "A title of one's own");
     Process::start(command).unwrap()
 }
 
@@ -434,6 +434,8 @@ fn moved_programs() -> Vec<(&'static str, String, Vec<&'static str>)> {
         ("form", post("/", form, "name=Ada&email=a%40b"), vec!["email=a@b, name=Ada"]),
         ("error", get("/double/21", ""), vec!["200 OK", "42"]),
         ("error", get("/double/x", ""), vec!["500", "Something went wrong: invalid digit"]),
+        ("extract", get("/v2/foo", ""), vec!["200 OK", "received request with version V2"]),
+        ("extract", get("/v3/foo", ""), vec!["404", "unknown version"]),
         ("middleware", get("/", ""), vec!["401", "x-answered-by: axum"]),
         ("middleware", get("/", "Authorization: Bearer secret\r\n"), vec!["200 OK", "come in"]),
         ("nested", get("/api/v1/items", ""), vec!["items of version 1"]),
@@ -448,7 +450,7 @@ fn moved_programs() -> Vec<(&'static str, String, Vec<&'static str>)> {
 #[test]
 fn programs_that_were_moved_over_from_axum_do_what_they_did() {
     for (name, request, wanted) in moved_programs() {
-        let app = start_moved(name, &[("TITLE", "A title of one's own".as_ref())]);
+        let app = start_moved(name);
         let answer = exchange(app.addr(), &request);
         for words in wanted {
             assert!(answer.contains(words), "{name}: no `{words}` in {answer}");
@@ -458,12 +460,36 @@ fn programs_that_were_moved_over_from_axum_do_what_they_did() {
 }
 
 #[test]
-fn a_program_that_was_moved_over_stops_when_it_is_asked_to_as_it_did() {
-    let folder = cluster_tests::Folder::new("stop");
-    let app = start_moved("shutdown", &[("STOP", folder.path("now").as_os_str())]);
-    assert_eq!(get(app.addr(), "/").unwrap(), "here");
-    let slow = request(app.addr(), "/slow").unwrap();
-    std::fs::write(folder.path("now"), "").unwrap();
-    assert_eq!(body(slow).unwrap(), "late");
-    assert!(app.wait().unwrap().success());
+fn notes_are_in_one_database_for_all_workers_and_there_after_a_reload_and_a_crash() {
+    let notes = cluster_tests::Folder::new("notes");
+    let mut command = Command::new(folder().join("axum_sqlite"));
+    command.arg("127.0.0.1:0").env("CLUSTER_WORKERS", "4").env_remove("WEB_CONCURRENCY");
+    command.env("NOTES", notes.path("notes.db"));
+    let app = Process::start(command).unwrap();
+    let mut wanted = String::new();
+    let mut note = |text: &str| {
+        assert!(post(app.addr(), "/", text).unwrap().ends_with(" has noted it\n"));
+        wanted += &format!("{text}\n");
+        for _ in 0..8 {
+            assert_eq!(get(app.addr(), "/").unwrap(), wanted, "whichever worker is asked");
+        }
+    };
+    note("buy milk");
+    signal(app.workers()[0].pid, Signal::SIGKILL).unwrap();
+    app.wait_for_workers(|now| now.len() == 4 && now.iter().any(|worker| worker.id == 5)).unwrap();
+    note("feed the cat");
+    signal(app.pid(), Signal::SIGHUP).unwrap();
+    app.wait_for_line("reloaded", 0).unwrap();
+    note("call Ada");
+    // All at once: they take turns, and none is lost.
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let addr = app.addr();
+            scope.spawn(move || {
+                (0..5).for_each(|number| drop(post(addr, "/", &format!("{writer} {number}")).unwrap()))
+            });
+        }
+    });
+    assert_eq!(get(app.addr(), "/").unwrap().lines().count(), 3 + 40);
+    assert!(app.stop().unwrap().success());
 }
