@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::counter::table::Stripe;
 pub(crate) use crate::counter::table::Table;
-use crate::id::{Seat, Slot};
+use crate::id::Seat;
 use crate::sys::page::Mapped;
 
 /// A counter has no longer name, in bytes.
@@ -79,16 +79,15 @@ pub enum CounterError {
     },
 }
 
-/// All counters of a cluster, in the process that makes them.
+/// All counters of a cluster, in the process that makes them, and does not look at them.
 pub(crate) struct Counting {
-    table: Arc<Mapped<Table>>,
     fd: OwnedFd,
 }
 
 impl Counting {
     pub(crate) fn begin() -> nix::Result<Self> {
-        let (table, fd) = Mapped::create(c"cluster-counters")?;
-        Ok(Self { table: Arc::new(table), fd })
+        let (_, fd) = Mapped::<Table>::create(c"cluster-counters")?;
+        Ok(Self { fd })
     }
 }
 
@@ -113,8 +112,8 @@ impl Counters {
     /// A fake's, which shares them with nobody.
     #[cfg(feature = "testing")]
     pub(crate) fn fake() -> nix::Result<Self> {
-        let Counting { table, .. } = Counting::begin()?;
-        Ok(Self { table, stripe: Stripe::of(Seat::Slot(Slot(0))) })
+        let table = Mapped::map(Counting::begin()?.as_fd())?;
+        Ok(Self::new(table, Seat::Slot(crate::id::Slot(0))))
     }
 
     /// The counter of this name, which is made where there is none.
@@ -194,6 +193,7 @@ fn shortened(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Slot;
 
     /// As the primary, and two workers in it, have it.
     fn cluster() -> (Counting, Counters, Counters) {

@@ -65,13 +65,16 @@ fn whole(page: &mut Page, survey: &Survey) {
     );
 }
 
+/// A metric that each slot has: its name, its help, and where its value is.
+type OfSlot<V> = (&'static str, &'static str, fn(&SlotSurvey) -> V);
+
 fn workers(page: &mut Page, slots: &[SlotSurvey]) {
     let states = slots.iter().flat_map(|slot| {
         let states = [("starting", slot.starting), ("serving", slot.serving), ("draining", slot.draining)];
         states.map(|(state, count)| (Labels::of("slot", slot.slot).and("state", state), Some(count)))
     });
     page.gauge("cluster_worker_state", "Workers of the slot that are in this state.", states);
-    let gauges: [(&str, &str, fn(&SlotSurvey) -> Option<Value>); 5] = [
+    let gauges: [OfSlot<Option<Value>>; 5] = [
         ("cluster_worker_full", "Workers of the slot that have their fill and take no connection.", |slot| {
             Some(slot.full.into())
         }),
@@ -98,7 +101,7 @@ fn workers(page: &mut Page, slots: &[SlotSurvey]) {
 }
 
 fn traffic(page: &mut Page, slots: &[SlotSurvey]) {
-    let gauges: [(&str, &str, fn(&SlotSurvey) -> u64); 2] = [
+    let gauges: [OfSlot<u64>; 2] = [
         ("cluster_worker_connections_open", "Connections that are open.", |slot| slot.connections.open),
         (
             "cluster_worker_requests_in_flight",
@@ -109,7 +112,7 @@ fn traffic(page: &mut Page, slots: &[SlotSurvey]) {
     for (name, help, value) in gauges {
         page.gauge(name, help, slots.iter().map(|slot| (Labels::of("slot", slot.slot), Some(value(slot)))));
     }
-    let counters: [(&str, &str, fn(&SlotSurvey) -> u64); 6] = [
+    let counters: [OfSlot<u64>; 6] = [
         ("cluster_worker_connections_total", "Connections that were accepted or claimed.", |slot| {
             slot.connections.total
         }),
