@@ -49,3 +49,11 @@ mod tls {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/reload.md")]
 mod reload {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/metrics.md")]
+mod metrics {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-axum.md")]
+mod from_axum {}

@@ -9,7 +9,7 @@ use actix_service::{Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_fa
 use actix_web::Error;
 use actix_web::dev::AppConfig;
 use actix_web::web::Bytes;
-use cluster_core::adapter::{OpenRequest, Traffic};
+use cluster_core::adapter::{InFlight, OpenRequest, Traffic};
 use cluster_core::{Draining, Worker};
 use pin_project_lite::pin_project;
 
@@ -44,19 +44,20 @@ where
 {
     let app = app.map_err(|err| Response::from(err.into().error_response()));
     apply_fn_factory(app, move |request: Request, app: &_| {
-        let (worker, open) = (worker.clone(), traffic().begin());
+        let (in_flight, open) = (InFlight::begin(worker.clone()), traffic().begin());
         let answered = app.call(request);
         async move {
             let answered = answered.await;
+            let worker = in_flight.worker();
             worker.count_request();
             match answered {
                 Ok(answer) => {
                     let mut answer: Response<B> = answer.into();
-                    say_close(&worker, answer.head_mut());
-                    Ok(answer.map_body(|_, body| Answer { body, _open: open }))
+                    say_close(worker, answer.head_mut());
+                    Ok(answer.map_body(|_, body| Answer { body, _open: open, _in_flight: in_flight }))
                 }
                 Err(mut answer) => {
-                    say_close(&worker, answer.head_mut());
+                    say_close(worker, answer.head_mut());
                     Err(answer)
                 }
             }
@@ -77,6 +78,7 @@ pin_project! {
         #[pin]
         body: B,
         _open: OpenRequest,
+        _in_flight: InFlight<Worker>,
     }
 }
 
@@ -92,7 +94,7 @@ impl<B: MessageBody> MessageBody for Answer<B> {
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
-        let Self { body, _open } = self;
-        body.try_into_bytes().map_err(|body| Self { body, _open })
+        let Self { body, _open, _in_flight } = self;
+        body.try_into_bytes().map_err(|body| Self { body, _open, _in_flight })
     }
 }

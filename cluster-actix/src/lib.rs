@@ -75,6 +75,7 @@
 
 mod http_server;
 mod messages;
+mod metrics;
 mod server;
 
 mod connection;
@@ -83,13 +84,15 @@ mod program;
 
 pub use http_server::HttpServer;
 pub use messages::{broadcast, on_message, send};
+pub use metrics::{health, livez, metrics, readyz};
 pub use server::{Server, ServerHandle, Stopping};
 
 pub use cluster_core::{
     Account, Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,
-    ConnectionCounts, Delivery, Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited,
-    Json, Leave, ListenerStatus, Message, MessageStream, Next, Outcome, Overload, Peer, ReloadError,
-    Reloading, ReopenLogs, Resource, Restart, Returns, Role, Runtime, Scheduling, SendError, Sending, Slot,
-    StartError, Status, To, Uds, Usage, WithSender, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus,
-    bind_tcp, bind_uds, is_primary, is_worker, restore_limits, role, try_worker, worker,
+    ConnectionCounts, Counter, CounterError, Delivery, Done, Draining, Error, Event, Events, Exit,
+    ExitReason, Handler, Inherited, Json, Leave, ListenerStatus, Message, MessageStream, Metrics,
+    MetricsError, Next, Outcome, Overload, Peer, ReloadError, Reloading, ReopenLogs, Resource, Restart,
+    Returns, Role, Runtime, Scheduling, SendError, Sending, Slot, StartError, Status, To, Uds, Usage,
+    WithSender, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, bind_uds, is_primary,
+    is_worker, restore_limits, role, try_worker, worker,
 };

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::Response;
 use cluster_core::Worker;
-use cluster_core::adapter::OpenRequest;
+use cluster_core::adapter::{InFlight, OpenRequest};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -109,16 +109,17 @@ where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let version = request.version();
+    let in_flight = protocol.worker.as_ref().map(InFlight::begin);
     // A body of our own kind costs an allocation, an empty one does not.
     let request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
     let mut response = service.oneshot(request).await?;
-    if let Some(worker) = &protocol.worker {
-        worker.count_request();
+    if let Some(request) = &in_flight {
+        request.worker().count_request();
     }
     if protocol.drain.says_close() {
         say_close(&mut response, version);
     }
-    Ok(response.map(|body| Answer { body, _open: open }))
+    Ok(response.map(|body| Answer { body, _open: open, _in_flight: in_flight }))
 }
 
 /// An answer's body, on its way to the client for as long as it is there.
@@ -126,6 +127,8 @@ struct Answer {
     body: Body,
     /// None in HTTP/2.
     _open: Option<OpenRequest>,
+    /// None in a test of this file.
+    _in_flight: Option<InFlight<&'static Worker>>,
 }
 
 impl HttpBody for Answer {

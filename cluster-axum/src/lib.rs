@@ -85,6 +85,7 @@
 mod accepted;
 mod app;
 mod messages;
+mod metrics;
 mod peer;
 mod serve;
 
@@ -100,6 +101,7 @@ mod transport;
 pub use accepted::Accepted;
 pub use app::App;
 pub use messages::{broadcast, on_message, send};
+pub use metrics::{health, livez, metrics, readyz};
 pub use peer::UnixPeer;
 pub use serve::{Serve, Serving, serve, serve_with};
 /// What [`Serve::bind_rustls`] takes. With the feature `tls`.
@@ -108,10 +110,10 @@ pub use tokio_rustls::rustls;
 
 pub use cluster_core::{
     Account, Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,
-    ConnectionCounts, Delivery, Done, Draining, Error, Event, Events, Exit, ExitReason, Handler, Inherited,
-    Json, Leave, ListenerStatus, Message, MessageStream, Next, Outcome, Overload, Peer, PeerAddr,
-    ReloadError, Reloading, ReopenLogs, Resource, Restart, Returns, Role, Runtime, Scheduling, SendError,
-    Sending, Slot, StartError, Status, Stream, To, Uds, Usage, WithSender, Worker, WorkerId, WorkerRef,
-    WorkerState, WorkerStatus, bind_tcp, bind_uds, is_primary, is_worker, restore_limits, role, try_worker,
-    worker,
+    ConnectionCounts, Counter, CounterError, Delivery, Done, Draining, Error, Event, Events, Exit,
+    ExitReason, Handler, Inherited, Json, Leave, ListenerStatus, Message, MessageStream, Metrics,
+    MetricsError, Next, Outcome, Overload, Peer, PeerAddr, ReloadError, Reloading, ReopenLogs, Resource,
+    Restart, Returns, Role, Runtime, Scheduling, SendError, Sending, Slot, StartError, Status, Stream, To,
+    Uds, Usage, WithSender, Worker, WorkerId, WorkerRef, WorkerState, WorkerStatus, bind_tcp, bind_uds,
+    is_primary, is_worker, restore_limits, role, try_worker, worker,
 };

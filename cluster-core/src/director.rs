@@ -45,7 +45,7 @@ impl PrimarySide {
 
 /// Runs until the director is told to leave. `process` is the handle that every supervised process has.
 async fn run(process: Worker, side: PrimarySide) -> Result<(), BoxError> {
-    let cluster = ClusterHandle::new(process.endpoint().clone());
+    let cluster = ClusterHandle::new(process.endpoint().clone(), process.counters().clone());
     let mut words = process.endpoint().take_words().ok_or("the director runs twice")?;
     let callbacks = Callbacks::start(side.on_exit, side.on_event, process.tasks());
     let mut news = News { cluster: cluster.clone(), callbacks, picture: Picture::default(), is_known: false };

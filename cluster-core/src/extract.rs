@@ -25,7 +25,9 @@ mod axum {
     use http::request::Parts;
 
     use super::{NoWorker, Worker, try_worker};
+    use crate::counter::CounterError;
     use crate::ipc::error::{AskError, SendError};
+    use crate::metrics::MetricsError;
 
     /// 503 with the error's text: another worker, or the same one later, may do better.
     impl IntoResponse for SendError {
@@ -42,6 +44,20 @@ mod axum {
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             (status, self.to_string()).into_response()
+        }
+    }
+
+    /// 503 with the error's text.
+    impl IntoResponse for MetricsError {
+        fn into_response(self) -> Response {
+            (StatusCode::SERVICE_UNAVAILABLE, self.to_string()).into_response()
+        }
+    }
+
+    /// 500 with the error's text: the program asks for a counter that cannot be.
+    impl IntoResponse for CounterError {
+        fn into_response(self) -> Response {
+            (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
         }
     }
 
@@ -69,7 +85,9 @@ mod actix {
     use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 
     use super::{NoWorker, Worker, try_worker};
+    use crate::counter::CounterError;
     use crate::ipc::error::{AskError, SendError};
+    use crate::metrics::MetricsError;
 
     impl FromRequest for Worker {
         type Error = actix_web::Error;
@@ -97,6 +115,16 @@ mod actix {
             }
         }
     }
+
+    /// 503 with the error's text.
+    impl ResponseError for MetricsError {
+        fn status_code(&self) -> StatusCode {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+
+    /// Answers 500: the default of the trait. The program asks for a counter that cannot be.
+    impl ResponseError for CounterError {}
 
     /// Answers 500: the default of the trait.
     impl ResponseError for NoWorker {}

@@ -100,6 +100,7 @@ fn compose(dice: &mut Dice<'_>, from: Address, into: &mut Vec<u8>) {
         Kind::Report,
         Kind::Word,
         Kind::Leave,
+        Kind::Survey,
     ];
     let head = Head {
         kind: kinds[usize::from(dice.u8()) % kinds.len()],

@@ -15,6 +15,7 @@ use self::replies::Replies;
 pub use self::replies::{Done, Reloading};
 pub use self::worker_ref::WorkerRef;
 use crate::command::Command;
+use crate::counter::{Counter, CounterError, Counters};
 use crate::error::{CommandError, ReloadError};
 use crate::event::{Event, ListenerStatus, Status, WorkerCounts};
 use crate::id::{Slot, WorkerId};
@@ -26,6 +27,7 @@ use crate::ipc::message::{Ask, Message};
 use crate::ipc::request::Asking;
 use crate::ipc::router::worker_of;
 use crate::ipc::sending::{Broadcasting, Sending};
+use crate::metrics::Metrics;
 use crate::peer::To;
 use crate::worker::Draining;
 
@@ -47,6 +49,7 @@ pub struct ClusterHandle {
 
 struct Inner {
     endpoint: Endpoint,
+    counters: Counters,
     status: Mutex<Status>,
     /// The last workers that have ended: messages of theirs may still be handled.
     ended: Mutex<VecDeque<(WorkerId, Slot, u32)>>,
@@ -61,10 +64,11 @@ struct Inner {
 const ENDED: usize = 256;
 
 impl ClusterHandle {
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, counters: Counters) -> Self {
         let inner = Inner {
             replies: Replies::new(endpoint.me()),
             endpoint,
+            counters,
             status: Mutex::default(),
             ended: Mutex::default(),
             events: Teller::new(),
@@ -108,6 +112,40 @@ impl ClusterHandle {
     /// ```
     pub fn status(&self) -> Status {
         self.lock_status().clone()
+    }
+
+    /// A counter that the whole cluster shares; see [`Worker::counter`](crate::Worker::counter).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # fn program(cluster: cluster_core::ClusterHandle) -> Result<(), cluster_core::CounterError> {
+    /// println!("{} hits", cluster.counter("hits")?.get());
+    /// # Ok(()) }
+    /// ```
+    pub fn counter(&self, name: &str) -> Result<Counter, CounterError> {
+        self.inner.counters.get(name)
+    }
+
+    /// Metrics of the whole cluster; see [`Worker::metrics`](crate::Worker::metrics).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn push(_: String) {}
+    /// # async fn program(cluster: cluster_core::ClusterHandle) -> Result<(), cluster_core::MetricsError> {
+    /// push(cluster.metrics().await?).await;
+    /// # Ok(()) }
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        Metrics::ask(&self.inner.endpoint, self.inner.counters.clone())
     }
 
     /// What happens from now on. A stream that is not read misses what is older than 1,024 events, and is told

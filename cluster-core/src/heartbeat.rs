@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::config::HangLimit;
 use crate::scoreboard::Page;
 use crate::sys::page::Mapped;
@@ -26,7 +28,9 @@ impl Heart {
         loop {
             self.thread.store(nix::unistd::gettid().as_raw(), Relaxed);
             self.page.beat();
-            tokio::time::sleep(self.every).await;
+            let due = Instant::now() + self.every;
+            tokio::time::sleep_until(due).await;
+            self.page.was_late(due.elapsed());
         }
     }
 }

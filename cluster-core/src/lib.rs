@@ -96,6 +96,8 @@ mod command;
 #[cfg(target_os = "linux")]
 mod conn;
 #[cfg(target_os = "linux")]
+mod counter;
+#[cfg(target_os = "linux")]
 mod director;
 #[cfg(target_os = "linux")]
 mod dump;
@@ -105,6 +107,8 @@ mod heartbeat;
 mod ipc;
 #[cfg(target_os = "linux")]
 mod life;
+#[cfg(target_os = "linux")]
+mod metrics;
 #[cfg(target_os = "linux")]
 mod scoreboard;
 #[cfg(target_os = "linux")]
@@ -143,6 +147,8 @@ pub use conn::listen::{bind_tcp, bind_uds};
 #[cfg(target_os = "linux")]
 pub use conn::{Acceptor, Connection, Inherited, OpenConnection, Overload, PeerAddr, Stream, Uds};
 #[cfg(target_os = "linux")]
+pub use counter::{Counter, CounterError};
+#[cfg(target_os = "linux")]
 pub use error::{AcceptError, BoxError, CommandError, Error, ReloadError, StartError};
 #[cfg(target_os = "linux")]
 pub use event::{
@@ -166,6 +172,8 @@ pub use ipc::sending::{Broadcasting, Delivery, Sending};
 #[cfg(target_os = "linux")]
 pub use ipc::stream::{MessageStream, WithSender};
 #[cfg(target_os = "linux")]
+pub use metrics::{Metrics, MetricsError};
+#[cfg(target_os = "linux")]
 pub use peer::{Peer, To};
 #[cfg(target_os = "linux")]
 pub use role::{Role, is_primary, is_worker, role};
@@ -178,6 +186,7 @@ pub use worker::{Draining, ReopenLogs, Worker, try_worker, worker};
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod adapter {
+    use std::borrow::Borrow;
     use std::net::SocketAddr;
 
     use crate::StartError;
@@ -186,7 +195,32 @@ pub mod adapter {
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub use crate::extract::NoWorker;
     pub use crate::secret::{Secret, Secrets};
+    pub use crate::metrics::exposition::CONTENT_TYPE as METRICS_TYPE;
     pub use crate::traffic::{HALF_SENT, OpenRequest, Traffic, Watched};
+
+    /// A request that the application has, until its answer has gone out to the end: it counts as in flight for as long
+    /// as this is held.
+    #[derive(Debug)]
+    pub struct InFlight<W: Borrow<crate::Worker>>(W);
+
+    impl<W: Borrow<crate::Worker>> InFlight<W> {
+        /// The application is given a request.
+        pub fn begin(worker: W) -> Self {
+            worker.borrow().request_begins();
+            Self(worker)
+        }
+
+        /// Its worker.
+        pub fn worker(&self) -> &crate::Worker {
+            self.0.borrow()
+        }
+    }
+
+    impl<W: Borrow<crate::Worker>> Drop for InFlight<W> {
+        fn drop(&mut self) {
+            self.0.borrow().request_ends();
+        }
+    }
 
     /// Opens at once, or takes the sockets from the primary. Of each its address, if that is one of TCP.
     pub fn bind(wanted: &Wanted) -> Result<(BindKey, Vec<Option<SocketAddr>>), StartError> {

@@ -1,6 +1,7 @@
 //! One page of shared memory per worker: written by the worker with plain stores, read by the primary,
 //! which trusts nothing in it.
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
 
 use crate::conn::Offers;
 use crate::event::{ConnectionCounts, WorkerCounts};
@@ -12,6 +13,9 @@ use crate::trace::Trace;
 pub(crate) struct Page {
     beats: AtomicU64,
     requests: AtomicU64,
+    in_flight: AtomicU64,
+    /// In nanoseconds, and one more; 0 where it was never measured.
+    loop_delay: AtomicU64,
     connections_open: AtomicU64,
     connections_total: AtomicU64,
     rings: AtomicU64,
@@ -74,6 +78,32 @@ impl Page {
     /// Requests answered so far.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
+    }
+
+    /// The application is given a request.
+    pub(crate) fn request_begins(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Its answer has gone out to the end, or never will.
+    pub(crate) fn request_ends(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Requests whose answers have not gone out to their end.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// The runtime was so late when it was to turn.
+    pub(crate) fn was_late(&self, delay: Duration) {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.loop_delay.store(nanos.saturating_add(1), Relaxed);
+    }
+
+    /// How late the runtime was when it was to turn last, in nanoseconds, if that was measured.
+    pub(crate) fn loop_delay(&self) -> Option<u64> {
+        self.loop_delay.load(Relaxed).checked_sub(1)
     }
 
     /// Connections are about to come, up to `count`: they count as open, as far as there are `most` at the most.
@@ -150,7 +180,8 @@ impl Page {
         WorkerCounts { connections: self.connections(), private_memory: self.private_memory() }
     }
 
-    fn connections(&self) -> ConnectionCounts {
+    /// What it has counted of its connections.
+    pub(crate) fn connections(&self) -> ConnectionCounts {
         ConnectionCounts {
             open: self.connections_open(),
             total: self.connections_total(),

@@ -15,6 +15,7 @@ pub use said::{deliver, sent};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::hooks::WorkerHooks;
+use crate::counter::Counters;
 use crate::id::{PeerId, Slot, WorkerId};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
@@ -24,7 +25,7 @@ thread_local! {
     static FAKE: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// A worker for tests of one's own handlers: number 1, slot 0, of 1. It remembers what it sends ([`sent`]) and
+/// A worker for tests of one's own handlers: number 1, slot 0, of 1, and ready. It has counters of its own. It remembers what it sends ([`sent`]) and
 /// hears what a test delivers ([`deliver`]). It is what `worker()` and the
 /// extractor find on this thread from now on, so it serves `Router::oneshot` and `actix_web::test`.
 ///
@@ -49,12 +50,14 @@ pub fn worker() -> Worker {
         listeners: Vec::new(),
         heart: None,
         page: None,
+        counters: Counters::fake().expect("a test has descriptors left"),
         reception: None,
         control: None,
         secrets: None,
         endpoint: Endpoint::fake(PeerId::Worker(WorkerId(1)), TaskTracker::new()),
         hooks: WorkerHooks::default(),
     });
+    worker.ready();
     FAKE.with(|fake| fake.replace(Some(worker.clone())));
     worker
 }

@@ -24,12 +24,14 @@ use crate::birth::hooks::{self, WorkerHooks};
 use crate::birth::newborn::error_of;
 use crate::conn::listen::BindKey;
 use crate::conn::{Acceptor, Reception};
+use crate::counter::{Counter, CounterError, Counters};
 use crate::error::{AcceptError, BoxError};
 use crate::heartbeat::Heart;
 use crate::id::{Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
+use crate::metrics::Metrics;
 use crate::scoreboard::Page;
 use crate::secret::Secrets;
 use crate::sys::page::Mapped;
@@ -76,6 +78,7 @@ struct Inner {
     heart: Option<Heart>,
     /// None in a fake.
     page: Option<Arc<Mapped<Page>>>,
+    counters: Counters,
     /// None in a fake.
     reception: Option<Reception>,
     /// None in a fake.
@@ -99,6 +102,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<(String, BindKey)>,
     pub(crate) heart: Option<Heart>,
     pub(crate) page: Option<Arc<Mapped<Page>>>,
+    pub(crate) counters: Counters,
     pub(crate) reception: Option<Reception>,
     pub(crate) control: Option<OwnedFd>,
     pub(crate) secrets: Option<Secrets>,
@@ -162,6 +166,7 @@ impl Worker {
                 listeners: parts.listeners,
                 heart: parts.heart,
                 page: parts.page,
+                counters: parts.counters,
                 reception: parts.reception,
                 control: parts.control,
                 secrets: parts.secrets,
@@ -175,6 +180,10 @@ impl Worker {
     pub(crate) fn install(&self) {
         let _ = CURRENT.set(self.clone());
         messages::register(self);
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.counters
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -282,6 +291,69 @@ impl Worker {
         if let Some(page) = &self.inner.page {
             page.request_answered();
         }
+    }
+
+    pub(crate) fn request_begins(&self) {
+        if let Some(page) = &self.inner.page {
+            page.request_begins();
+        }
+    }
+
+    pub(crate) fn request_ends(&self) {
+        if let Some(page) = &self.inner.page {
+            page.request_ends();
+        }
+    }
+
+    /// A counter that the whole cluster shares: all workers, past ones included, and the primary's side. The first who
+    /// asks makes it.
+    ///
+    /// # Errors
+    /// The name is none: 1 to 64 letters of ASCII, digits and `_`, not a digit first, not `cluster_` at the beginning nor
+    /// `_total` at the end. Or there are 256 counters already.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn program(worker: cluster_core::Worker) -> Result<(), cluster_core::CounterError> {
+    /// let hits = worker.counter("hits")?;
+    /// hits.add(1);
+    /// println!("{} hits in the whole cluster", hits.get());
+    /// # Ok(()) }
+    /// ```
+    pub fn counter(&self, name: &str) -> Result<Counter, CounterError> {
+        self.inner.counters.get(name)
+    }
+
+    /// Metrics of the whole cluster, as text in Prometheus' exposition format, version 0.0.4; the guide `docs/metrics.md`
+    /// tells each. The primary is asked at the call; what it tells is 20 ms old at the most.
+    ///
+    /// # Errors
+    /// The primary is gone, or does not answer within 5 s.
+    ///
+    /// # Panics
+    /// When polled outside a Tokio runtime with its time driver on.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # async fn handler() -> Result<String, cluster_core::MetricsError> {
+    /// cluster_core::worker().metrics().await
+    /// # }
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        Metrics::ask(&self.inner.endpoint, self.inner.counters.clone())
+    }
+
+    /// Whether the cluster should be sent requests, as far as this worker knows: it is ready, and the cluster does not
+    /// stop. A worker that drains alone (a reload, a limit) says yes: others take its place, and a probe that sees it
+    /// means the whole service.
+    ///
+    /// # Example
+    /// ```no_run
+    /// let status = if cluster_core::worker().is_serving() { 200 } else { 503 };
+    /// ```
+    pub fn is_serving(&self) -> bool {
+        let life = &self.inner.life;
+        self.is_ready() && !(life.drains() && (life.closes_queue() || life.is_orphaned()))
     }
 
     /// Drains, leaves and is replaced. Returns at once.
@@ -476,6 +548,7 @@ impl Worker {
     /// The drain begins, and with it the lame duck.
     #[cfg(feature = "testing")]
     pub(crate) fn begin_drain(&self) {
+        self.inner.life.drain(true);
         self.inner.draining.cancel();
     }
 

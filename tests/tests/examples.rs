@@ -356,3 +356,165 @@ fn https_is_served_with_a_certificate_that_the_example_makes_and_sessions_are_re
     });
     assert!(app.stop().unwrap().success());
 }
+
+#[test]
+fn a_c_function_that_segfaults_takes_one_worker_and_no_service() {
+    let app = start("ffi_crash");
+    let measure = |header: &str| post(app.addr(), "/", header);
+    let answer = measure("Host: example").unwrap();
+    assert!(answer.starts_with("8 bytes, says worker ") && answer.ends_with("; 1 were measured in all\n"));
+    for life in 0..3 {
+        assert!(measure("no colon").is_err(), "the worker that had it is gone");
+        // Others serve meanwhile.
+        assert!(measure("a:b").unwrap().starts_with("1 bytes"));
+        app.wait_for_workers(|now| now.len() == 4 && now.iter().any(|worker| worker.id == 5 + life)).unwrap();
+    }
+    let answer = measure("Host: example").unwrap();
+    assert!(answer.ends_with("; 5 were measured in all\n"), "what the dead had counted is there: {answer}");
+    assert!(app.stop().unwrap().success());
+}
+
+#[test]
+fn the_rate_limit_holds_whichever_worker_is_asked() {
+    let app = start("rate_limit");
+    let begun = std::time::Instant::now();
+    let answers: Vec<_> = (0..60).map(|_| get(app.addr(), "/")).collect();
+    // One more for each second that it took, and for the one that has begun.
+    let most = 10 + begun.elapsed().as_secs() as usize + 1;
+    let welcome = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!((10..=most).contains(&welcome), "{welcome}, where {most} were the most");
+    assert!(answers[..10].iter().all(Result::is_ok), "ten at once");
+    let refused = answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string);
+    assert!(refused.clone().all(|head| head.starts_with("HTTP/1.1 429") && head.contains("retry-after: ")));
+    // Without the primary's side nobody is locked out.
+    signal(app.director().unwrap(), Signal::SIGSTOP).unwrap();
+    assert!(get(app.addr(), "/").is_ok());
+    signal(app.director().unwrap(), Signal::SIGCONT).unwrap();
+    assert!(app.stop().unwrap().success());
+}
+
+#[test]
+fn a_price_that_is_set_is_forgotten_by_all_others() {
+    let prices = cluster_tests::Folder::new("prices");
+    let mut command = Command::new(folder().join("cache_invalidation"));
+    command.arg("127.0.0.1:0").env("CLUSTER_WORKERS", "4").env_remove("WEB_CONCURRENCY");
+    command.env("PRICES", prices.path(""));
+    let app = Process::start(command).unwrap();
+    for price in 1..=5 {
+        let told = post(app.addr(), "/milk", &price.to_string()).unwrap();
+        assert_eq!(told, "3 others forget it, 0 could not be told\n");
+        let mut remember = HashSet::new();
+        cluster_tests::eventually("all know the new price, and remember it", || {
+            let answer = get(app.addr(), "/milk").unwrap();
+            if let Some(who) = answer.strip_prefix(&format!("milk: {price}, as worker "))
+                && let Some(id) = who.strip_suffix(" remembers\n")
+            {
+                remember.insert(id.to_owned());
+            }
+            remember.len() == 4
+        });
+    }
+    assert!(app.stop().unwrap().success());
+}
+
+/// Starts one of the programs that were moved over from axum.
+fn start_moved(name: &str) -> Process {
+    let mut command = Command::new(folder().join("moved_axum"));
+    command.args([name, "127.0.0.1:0"]).env("CLUSTER_WORKERS", "2").env_remove("WEB_CONCURRENCY");
+    command.env("TITLE", "A title of one's own");
+    Process::start(command).unwrap()
+}
+
+/// Sends what is said, and takes all of the answer.
+fn exchange(addr: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(stream, "{request}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// A request as it is sent, with what is to be in the answer.
+fn moved_programs() -> Vec<(&'static str, String, Vec<&'static str>)> {
+    let get = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n")
+    };
+    let post = |path: &str, kind: &str, body: &str| {
+        let len = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+             Content-Length: {len}\r\n\r\n{body}"
+        )
+    };
+    let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+    vec![
+        ("hello", get("/", ""), vec!["200 OK", "text/html", "<h1>Hello, World!</h1>"]),
+        (
+            "json",
+            post("/users", json, r#"{"username":"ada"}"#),
+            vec!["201", r#"{"id":1337,"username":"ada"}"#],
+        ),
+        ("json", get("/users/7/posts?page=2", ""), vec!["page 2 of user 7"]),
+        ("form", post("/", form, "name=Ada&email=a%40b"), vec!["email=a@b, name=Ada"]),
+        ("error", get("/double/21", ""), vec!["200 OK", "42"]),
+        ("error", get("/double/x", ""), vec!["500", "Something went wrong: invalid digit"]),
+        ("extract", get("/v2/foo", ""), vec!["200 OK", "received request with version V2"]),
+        ("extract", get("/v3/foo", ""), vec!["404", "unknown version"]),
+        ("middleware", get("/", ""), vec!["401", "x-answered-by: axum"]),
+        ("middleware", get("/", "Authorization: Bearer secret\r\n"), vec!["200 OK", "come in"]),
+        ("nested", get("/api/v1/items", ""), vec!["items of version 1"]),
+        ("nested", get("/nowhere", ""), vec!["404", "nothing to see at /nowhere"]),
+        ("config", get("/", ""), vec!["A title of one's own"]),
+        ("config", get("/greet", ""), vec!["welcome"]),
+        ("client", get("/", ""), vec!["you are 127.0.0.1:"]),
+        ("stream", get("/", ""), vec!["transfer-encoding: chunked", "1\n", "5\n"]),
+    ]
+}
+
+#[test]
+fn programs_that_were_moved_over_from_axum_do_what_they_did() {
+    for (name, request, wanted) in moved_programs() {
+        let app = start_moved(name);
+        let answer = exchange(app.addr(), &request);
+        for words in wanted {
+            assert!(answer.contains(words), "{name}: no `{words}` in {answer}");
+        }
+        assert!(app.stop().unwrap().success(), "{name}");
+    }
+}
+
+#[test]
+fn notes_are_in_one_database_for_all_workers_and_there_after_a_reload_and_a_crash() {
+    let notes = cluster_tests::Folder::new("notes");
+    let mut command = Command::new(folder().join("axum_sqlite"));
+    command.arg("127.0.0.1:0").env("CLUSTER_WORKERS", "4").env_remove("WEB_CONCURRENCY");
+    command.env("NOTES", notes.path("notes.db"));
+    let app = Process::start(command).unwrap();
+    let mut wanted = String::new();
+    let mut note = |text: &str| {
+        assert!(post(app.addr(), "/", text).unwrap().ends_with(" has noted it\n"));
+        wanted += &format!("{text}\n");
+        for _ in 0..8 {
+            assert_eq!(get(app.addr(), "/").unwrap(), wanted, "whichever worker is asked");
+        }
+    };
+    note("buy milk");
+    signal(app.workers()[0].pid, Signal::SIGKILL).unwrap();
+    app.wait_for_workers(|now| now.len() == 4 && now.iter().any(|worker| worker.id == 5)).unwrap();
+    note("feed the cat");
+    signal(app.pid(), Signal::SIGHUP).unwrap();
+    app.wait_for_line("reloaded", 0).unwrap();
+    note("call Ada");
+    // All at once: they take turns, and none is lost.
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let addr = app.addr();
+            scope.spawn(move || {
+                (0..5).for_each(|number| drop(post(addr, "/", &format!("{writer} {number}")).unwrap()))
+            });
+        }
+    });
+    assert_eq!(get(app.addr(), "/").unwrap().lines().count(), 3 + 40);
+    assert!(app.stop().unwrap().success());
+}

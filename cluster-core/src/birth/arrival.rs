@@ -3,6 +3,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use crate::conn::{Bell, Ledger, Rota, listen};
+use crate::counter::Table;
 use crate::error::StartError;
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, Welcome};
 use crate::role::{Role, call};
@@ -28,6 +29,7 @@ pub(crate) struct Belongings {
     pub(crate) bell: Bell,
     pub(crate) rota: Mapped<Rota>,
     pub(crate) secrets: Secrets,
+    pub(crate) counters: Mapped<Table>,
     /// By which connections are handed out, where some are.
     pub(crate) passing: Option<OwnedFd>,
     /// What the whole cluster has open, and this worker's place in it, where that is limited.
@@ -42,8 +44,8 @@ pub(crate) struct StderrRelay {
 }
 
 /// How many descriptors it gets before the sockets: the page, the relay's three, the message socket, the bell,
-/// the rota and the secrets.
-const BELONGINGS: usize = 8;
+/// the rota, the secrets and the counters.
+const BELONGINGS: usize = 9;
 
 impl Arrival {
     /// Greets the primary as `role` (a fork server does that later) and takes what it gives. The sockets go to the registry.
@@ -78,11 +80,12 @@ impl Arrival {
         };
         let passing = if passes { fds.pop() } else { None };
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
-            Ok([page, read, write, real, messages, bell, rota, secrets]) => {
+            Ok([page, read, write, real, messages, bell, rota, secrets, counters]) => {
                 let page = Mapped::map(page.as_fd()).map_err(system("cannot map the scoreboard page"))?;
                 let rota = Mapped::map(rota.as_fd()).map_err(system("cannot map the rota"))?;
                 let secrets =
                     Mapped::map_to_read(secrets.as_fd()).map_err(system("cannot map the secrets"))?;
+                let counters = Mapped::map(counters.as_fd()).map_err(system("cannot map the counters"))?;
                 Some(Belongings {
                     page,
                     stderr: StderrRelay { read, write, real },
@@ -90,6 +93,7 @@ impl Arrival {
                     bell: bell.into(),
                     rota,
                     secrets: Secrets::new(secrets),
+                    counters,
                     passing,
                     ledger,
                 })

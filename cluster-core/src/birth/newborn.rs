@@ -22,9 +22,10 @@ use crate::birth::memory::MemoryGauge;
 use crate::birth::sentinel::Sentinel;
 use crate::config::Runtime;
 use crate::conn::{Means, Reception, listen};
+use crate::counter::Counters;
 use crate::error::{BoxError, StartError};
 use crate::heartbeat::Heart;
-use crate::id::{PeerId, Slot, WorkerId};
+use crate::id::{PeerId, Seat, Slot, WorkerId};
 use crate::ipc::control::{self, ToPrimary, Welcome};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
@@ -185,7 +186,7 @@ fn settle(
     hooks: WorkerHooks,
 ) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr, messages, bell, rota, secrets, passing, ledger } =
+    let Belongings { page, stderr, messages, bell, rota, secrets, counters, passing, ledger } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
@@ -203,6 +204,7 @@ fn settle(
         .map_err(StartError::system("dup"))?;
     let ours = control.try_clone().map_err(StartError::system("dup"))?;
     let peer = if is_director { PeerId::Director(welcome.id) } else { PeerId::Worker(WorkerId(welcome.id)) };
+    let seat = if is_director { Seat::Director } else { Seat::Slot(Slot(welcome.slot)) };
     let endpoint = Endpoint::new(peer, welcome.director, welcome.slots, messages, TaskTracker::new());
     let means = Means {
         page: page.clone(),
@@ -224,6 +226,7 @@ fn settle(
         wait_for_ready: blueprint.settings.wait_for_ready || is_director,
         listeners: blueprint.listeners.clone(),
         page: Some(page.clone()),
+        counters: Counters::new(counters, seat),
         heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit, life.turned_on.clone())),
         reception: Some(reception),
         control: Some(ours),

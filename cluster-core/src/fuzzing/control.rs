@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use crate::event::{Event, Status};
 use crate::ipc::codec::{self, MAX_ENCODED};
 use crate::ipc::control::{
-    FromDirector, FromForkServer, ToDirector, ToForkServer, ToPrimary, ToWorker, Welcome,
+    FromDirector, FromForkServer, Surveyed, ToDirector, ToForkServer, ToPrimary, ToWorker, Welcome,
 };
 use crate::ipc::notice::{Credit, Notice, Receipt, Refusal, Undelivered};
 
@@ -18,7 +18,7 @@ pub fn control_frames(bytes: &[u8]) {
     let Some((which, bytes)) = bytes.split_first().filter(|(_, bytes)| bytes.len() < MAX_ENCODED - 64) else {
         return;
     };
-    let check = match which % 14 {
+    let check = match which % 15 {
         0 => stays_the_same::<Welcome>,
         1 => stays_the_same::<ToWorker>,
         2 => stays_the_same::<ToPrimary>,
@@ -32,6 +32,7 @@ pub fn control_frames(bytes: &[u8]) {
         10 => stays_the_same::<Refusal>,
         11 => stays_the_same::<Undelivered>,
         12 => stays_the_same::<Event>,
+        13 => stays_the_same::<Surveyed>,
         _ => stays_the_same::<Status>,
     };
     check(bytes);

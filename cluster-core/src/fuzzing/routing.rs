@@ -210,6 +210,7 @@ impl World {
         assert!(parcels.is_empty());
         let lost = found.into_iter().map(|found| match found {
             Found::Undelivered(what) => what,
+            Found::Survey(id) => panic!("nobody asked for a survey: {id}"),
             Found::Word(word) => panic!("nobody said a word: {word:?}"),
         });
         let lost = lost.collect();

@@ -15,10 +15,11 @@ use crate::error::{CommandError, ReloadError};
 use crate::event::{Event, ListenerStatus, Status, WorkerCounts};
 use crate::id::{PeerId, WorkerId};
 use crate::ipc::codec;
+use crate::metrics::{SlotSurvey, Whole};
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 9;
+pub(crate) const PROTOCOL: u32 = 10;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -27,8 +28,8 @@ pub(crate) const SMALL_PACKET: usize = 256;
 const MAX_TEXT: usize = 4 * 1024;
 
 /// What a newcomer is told first. With it come, in this order: what it owns (a worker's and a director's: its
-/// page, both ends of its stderr, the real stderr, its message socket, the bell, the rota and the secrets of all workers),
-/// then the sockets.
+/// page, both ends of its stderr, the real stderr, its message socket, the bell, the rota, the secrets and the counters
+/// of all workers), then the sockets.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Welcome {
     /// First, so that it is read even where the rest has changed.
@@ -168,6 +169,16 @@ pub(crate) enum ToDirector {
         id: u64,
         result: Result<(), ReloadError>,
     },
+}
+
+/// From the primary to a process that has asked how the cluster stands, in its stream of messages: what it takes, and
+/// then the end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Surveyed {
+    Whole(Whole),
+    Listener(ListenerStatus),
+    Slots(Vec<SlotSurvey>),
+    End,
 }
 
 /// From the director to the primary, in its stream of messages.

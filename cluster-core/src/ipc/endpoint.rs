@@ -18,8 +18,10 @@ use crate::ipc::frame::{self, Address, Head, Kind};
 use crate::ipc::inbox::Inbox;
 use crate::ipc::notice::{self, Credit, Receipt, Refusal, Undelivered};
 use crate::ipc::outbox::{Admitted, Awaits, Outbox, Prepared, Reply};
+use crate::ipc::survey::Surveys;
 use crate::ipc::tally::Tally;
 use crate::ipc::waiters::Place;
+use crate::metrics::Survey;
 use crate::sys::readiness;
 
 mod hearing;
@@ -47,6 +49,7 @@ pub(crate) struct Inner {
     /// The exchange has sent what was on the way when this process asked.
     caught_up: Echo,
     tally: Mutex<Tally>,
+    surveys: Surveys,
     /// The primary's words to the director. Not bounded here: the exchange keeps to a bound.
     words: mpsc::UnboundedSender<ToDirector>,
     /// Until the director takes them.
@@ -89,6 +92,7 @@ impl Endpoint {
             let_go: Echo::default(),
             caught_up: Echo::default(),
             tally: Mutex::default(),
+            surveys: Surveys::default(),
             words,
             heard: Mutex::new(Some(heard)),
             broken: OnceLock::new(),
@@ -154,6 +158,21 @@ impl Endpoint {
     /// Sends a word of the director's to the primary.
     pub(crate) fn say(&self, word: &impl serde::Serialize) {
         self.inner.put_system(Kind::Word, word);
+    }
+
+    /// Asks the primary how the cluster stands, at once. `None` where there is nobody to answer.
+    pub(crate) fn survey(&self) -> impl Future<Output = Option<Survey>> + Send + use<> {
+        if let Way::Memory(_) = self.inner.way {
+            self.inner.surveys.over();
+        }
+        let (id, told) = self.inner.surveys.expect();
+        if let Some(correlation) = id {
+            let head = Head::system(Kind::Survey, self.inner.me.into(), Address::Exchange);
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, &Head { correlation, ..head }, b"", b"");
+            self.inner.put(&bytes);
+        }
+        told
     }
 
     /// Tells the primary of messages that came to nothing here.
@@ -234,6 +253,7 @@ impl Endpoint {
         // Dropped: who waits for one hears that nobody will send it.
         drop(receipts);
         self.inner.inbox.close_streams();
+        self.inner.surveys.over();
         self.inner.let_go.comes_back();
         self.inner.caught_up.comes_back();
         self.inner.flushed.notify_waiters();

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
 use crate::id::{PeerId, Seat};
-use crate::ipc::control::{Command, ToDirector};
+use crate::ipc::control::{Command, Surveyed, ToDirector};
 use crate::ipc::notice::Undelivered;
 use crate::ipc::router::{Router, Sink};
 use crate::sys::readiness;
@@ -55,6 +55,8 @@ pub(crate) enum Word {
     Garbled { peer: PeerId, why: String },
     /// The director asks for something; the answer is `ToDirector::Reply` with the same id.
     Command { director: PeerId, id: u64, command: Command },
+    /// A process asks how the cluster stands, under this number.
+    Survey { peer: PeerId, id: u64 },
     /// Messages came to nothing; so many with this sender, type and reason until now.
     Undelivered(Undelivered),
 }
@@ -163,6 +165,11 @@ impl Exchange {
     /// Tells this director, whoever has the seat.
     pub(crate) fn tell_one(&self, director: u64, word: &ToDirector) {
         self.lock().with_router(|router, sink| router.tell_one(director, word, sink));
+    }
+
+    /// Answers a process that has asked how the cluster stands.
+    pub(crate) fn tell_survey(&self, peer: PeerId, id: u64, pieces: &[Surveyed]) {
+        self.lock().with_router(|router, sink| router.tell_survey(peer, id, pieces, sink));
     }
 
     /// How many slots there are from now on: told to all.

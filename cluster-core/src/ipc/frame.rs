@@ -50,10 +50,12 @@ pub(crate) enum Kind {
     /// A process takes no more messages and waits for what is on the way; the exchange answers with the same
     /// after the last of it.
     Leave,
+    /// A process asks how the cluster stands, and the exchange answers, in pieces.
+    Survey,
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 12] = [
         Kind::Message,
         Kind::Ask,
         Kind::Answer,
@@ -65,6 +67,7 @@ impl Kind {
         Kind::Word,
         Kind::Mark,
         Kind::Leave,
+        Kind::Survey,
     ];
 }
 

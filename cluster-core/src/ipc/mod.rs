@@ -3,7 +3,8 @@
 //! From the inside out: `message` (what can be said), `shape`, `guard`, `text`, `frugal`, `codec` (how it becomes bytes
 //! and back), `frame` (how it travels), `prepare`, `sending`, `request` (from a value to a frame and back),
 //! `outbox`, `inbox`, `row`, `letter`, `queue`, `batches`, `stream`, `ticket`, `endpoint` (a process's side), `router`,
-//! `exchange` (the primary's side), `picture`, `counters` (how the director learns how things stand).
+//! `exchange` (the primary's side), `picture`, `counters` (how the director learns how things stand), `survey` (how a worker
+//! does that asks).
 pub(crate) mod backlog;
 pub(crate) mod batches;
 pub(crate) mod codec;
@@ -36,6 +37,7 @@ pub(crate) mod row;
 pub(crate) mod sending;
 pub(crate) mod shape;
 pub(crate) mod stream;
+pub(crate) mod survey;
 pub(crate) mod tally;
 pub(crate) mod text;
 pub(crate) mod ticket;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::id::{PeerId, Seat, WorkerId};
 use crate::ipc::backlog::{Backlog, SharedParcel};
+use crate::ipc::control::Surveyed;
 use crate::ipc::frame::{self, Address, Frame, Head, Kind};
 use crate::ipc::notice::{self, Credit, Undelivered, Weight};
 
@@ -62,6 +63,8 @@ pub(crate) type Sink<'a> = &'a mut dyn FnMut(PeerId, &[u8], Option<&SharedParcel
 pub(crate) enum Found {
     /// A word of the director's, encoded.
     Word(Vec<u8>),
+    /// Somebody asks how the cluster stands; the number of the question.
+    Survey(u64),
     Undelivered(Undelivered),
 }
 
@@ -208,7 +211,13 @@ impl Router {
                 | Address::Everyone
                 | Address::Exchange => None,
             },
-            Kind::Receipt | Kind::Notice | Kind::Report | Kind::Word | Kind::Mark | Kind::Leave => None,
+            Kind::Receipt
+            | Kind::Notice
+            | Kind::Report
+            | Kind::Word
+            | Kind::Mark
+            | Kind::Leave
+            | Kind::Survey => None,
         }
     }
 
@@ -254,6 +263,7 @@ impl Router {
             (Kind::Word, Address::Exchange) if matches!(from, PeerId::Director(_)) => {
                 found.push(Found::Word(frame.body.to_vec()));
             }
+            (Kind::Survey, Address::Exchange) => found.push(Found::Survey(frame.head.correlation)),
             (Kind::Mark, Address::Exchange) => self.answer(Kind::Mark, from, sink),
             (Kind::Leave, Address::Exchange) => self.let_leave(from, sink),
             (
@@ -267,7 +277,8 @@ impl Router {
                 | Kind::Report
                 | Kind::Word
                 | Kind::Mark
-                | Kind::Leave,
+                | Kind::Leave
+                | Kind::Survey,
                 _,
             ) => return Err(Fault::Misdirected { kind, to }),
         }
@@ -287,6 +298,16 @@ impl Router {
         let written = if port.backlog.is_empty() { sink(to, frames, parcel) } else { 0 };
         port.backlog.push(frames, written, parcel);
         self.waiting += frames.len() - written;
+    }
+
+    /// Answers a process that has asked how the cluster stands.
+    pub(crate) fn tell_survey(&mut self, to: PeerId, id: u64, pieces: &[Surveyed], sink: Sink<'_>) {
+        let head = Head { correlation: id, ..Head::system(Kind::Survey, Address::Exchange, to.into()) };
+        for piece in pieces {
+            let mut bytes = Vec::new();
+            notice::write(&mut bytes, &head, piece);
+            self.deliver(to, &bytes, None, sink);
+        }
     }
 
     /// Tells this director something, whoever has the seat.

@@ -5,6 +5,7 @@ mod counters;
 mod generations;
 mod looks;
 mod signalled;
+mod survey;
 mod telling;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,6 +22,7 @@ use crate::birth::identity::Identity;
 use crate::config::{HangLimit, Settings, Workers};
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{AdmissionPolicy, Book, Cut, Handoff, Watch};
+use crate::counter::Counting;
 use crate::error::{Error, StartError};
 use crate::event::Event;
 use crate::id::PeerId;
@@ -36,6 +38,7 @@ use crate::supervise::input::{Action, Input, Policy, Verdict};
 use crate::supervise::note::Note;
 use crate::supervise::notifier::Notifier;
 use crate::supervise::orphans::Orphans;
+use crate::supervise::past::Past;
 use crate::supervise::peer::{Born, Peer};
 use crate::supervise::pool::{FIRST_GENERATION, Pool};
 use crate::supervise::signals::{HangUps, Signals, Stops, has_terminal};
@@ -116,6 +119,12 @@ struct Driver {
     keeper: Keeper,
     /// None where the cluster's connections are not limited.
     book: Option<Arc<Book>>,
+    /// What the application counts.
+    counting: Counting,
+    /// What has been counted until now.
+    past: Past,
+    /// What was last told to who asked how the cluster stands.
+    seen: Option<survey::Seen>,
     /// None where workers help themselves to all connections.
     handoff: Option<Handoff>,
     places: Vec<String>,
@@ -264,6 +273,7 @@ impl Driver {
         let policy_of_handoff = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
         let handoff = Handoff::begin(&plan.sockets, policy_of_handoff)
             .map_err(StartError::system("cannot start to hand out connections"))?;
+        let counting = Counting::begin().map_err(StartError::system("memfd_create"))?;
         let mut driver = Self {
             pool: Pool::new(Instant::now(), policy),
             peers: HashMap::new(),
@@ -279,6 +289,9 @@ impl Driver {
             watch,
             keeper,
             book,
+            counting,
+            past: Past::new(survey::time_of_day()),
+            seen: None,
             handoff,
             places: plan.places,
             slots: plan.workers.count,
@@ -318,6 +331,7 @@ impl Driver {
                 match &input {
                     Input::Exited { peer, .. } => {
                         if let Some(mut held) = self.peers.remove(peer) {
+                            self.keep_counts(*peer, held.page());
                             self.let_go(*peer, &mut held);
                             held.pid().into_iter().for_each(|pid| self.orphans.worker_ended(pid));
                         }
@@ -345,6 +359,10 @@ impl Driver {
                 Some(Input::Garbled { peer, why: format!("broke the message protocol ({why})") })
             }
             Word::Command { director, id, command } => Some(Input::Command { from: director, id, command }),
+            Word::Survey { peer, id } => {
+                self.answer_survey(peer, id);
+                None
+            }
             Word::Undelivered(Undelivered { from, type_name, size, count, reason }) => {
                 self.tell(Event::Undelivered { from, type_name, size, count, reason });
                 None

@@ -10,6 +10,7 @@ mod note;
 mod notifier;
 mod nursery;
 mod orphans;
+mod past;
 mod peer;
 mod pool;
 mod pulse;

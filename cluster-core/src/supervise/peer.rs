@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::conn::listen::ClusterSocket;
 use crate::conn::{Book, Entry, Handoff, Watch};
+use crate::counter::Counting;
 use crate::error::StartError;
 use crate::event::{last_lines, voice};
 use crate::id::{PeerId, Seat};
@@ -80,6 +81,7 @@ pub(crate) struct Place<'d> {
     pub(crate) keeper: &'d Keeper,
     pub(crate) handoff: Option<&'d Handoff>,
     pub(crate) book: Option<&'d Arc<Book>>,
+    pub(crate) counting: &'d Counting,
     pub(crate) exchange: &'d Exchange,
 }
 
@@ -104,6 +106,7 @@ impl Peer {
             place.watch.bell().as_fd(),
             place.watch.rota(),
             place.keeper.page(),
+            place.counting.as_fd(),
         ];
         let page = Arc::new(page);
         let book = place.book.filter(|_| place.is_worker());
@@ -163,7 +166,7 @@ impl Peer {
         self.page.connections_open()
     }
 
-    /// What it has counted of its connections.
+    /// What it says of itself.
     pub(crate) fn page(&self) -> &Arc<Mapped<Page>> {
         &self.page
     }

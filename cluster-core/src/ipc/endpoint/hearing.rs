@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 
 use crate::ipc::codec;
-use crate::ipc::control::ToDirector;
+use crate::ipc::control::{Surveyed, ToDirector};
 use crate::ipc::endpoint::Endpoint;
 use crate::ipc::frame::{self, Collector, Frame, Kind};
 use crate::ipc::notice::{Credit, Notice, Receipt, Refusal};
@@ -103,6 +103,10 @@ impl Endpoint {
                 let word = codec::decode::<ToDirector>(frame.body).map_err(|err| err.to_string())?;
                 // A worker is told none, and one that takes none hears none.
                 let _ = inner.words.send(word);
+            }
+            Kind::Survey => {
+                let piece = codec::decode::<Surveyed>(frame.body).map_err(|err| err.to_string())?;
+                inner.surveys.hear(head.correlation, piece);
             }
             Kind::Mark => inner.caught_up.comes_back(),
             Kind::Leave => inner.let_go.comes_back(),

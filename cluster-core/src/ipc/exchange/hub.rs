@@ -180,6 +180,7 @@ impl Hub {
     fn say(&mut self, peer: PeerId, found: Found) -> Option<Word> {
         match found {
             Found::Undelivered(what) => self.count(vec![what]).pop(),
+            Found::Survey(id) => Some(Word::Survey { peer, id }),
             Found::Word(bytes) => Some(match codec::decode(&bytes) {
                 Ok(FromDirector::Command { id, command }) => Word::Command { director: peer, id, command },
                 Err(err) => Word::Garbled { peer, why: format!("a command that is none: {err}") },

@@ -32,7 +32,8 @@ pub(super) fn check(frame: &Frame<'_>) -> Result<(), Fault> {
         | Kind::Report
         | Kind::Word
         | Kind::Mark
-        | Kind::Leave => Ok(()),
+        | Kind::Leave
+        | Kind::Survey => Ok(()),
     }
 }
 

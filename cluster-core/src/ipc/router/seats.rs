@@ -134,7 +134,16 @@ impl Router {
             (Kind::Message, _) => lost.extend(undelivered(&frame, Reason::Ended)),
             // Its asker hears of the end, and asks no more of this one.
             (Kind::Ask | Kind::Answer | Kind::Refusal, _) => {}
-            (Kind::Credit | Kind::Receipt | Kind::Notice | Kind::Report | Kind::Mark | Kind::Leave, _) => {}
+            (
+                Kind::Credit
+                | Kind::Receipt
+                | Kind::Notice
+                | Kind::Report
+                | Kind::Mark
+                | Kind::Leave
+                | Kind::Survey,
+                _,
+            ) => {}
         }
     }
 

@@ -285,10 +285,11 @@ fn a_frame_that_its_sender_may_not_write_is_a_fault_and_what_came_before_it_coun
     let (_, a, b, director) = trio();
     let forged = said(b, Address::Director, "in another's name");
     type Expected = fn(&Fault) -> bool;
-    let cases: [(Vec<u8>, Expected); 6] = [
+    let cases: [(Vec<u8>, Expected); 7] = [
         (forged, |fault| matches!(fault, Fault::Forged(_))),
         (frame(Kind::Word, a, Address::Exchange, 0, b""), |fault| matches!(fault, Fault::Misdirected { .. })),
         (frame(Kind::Notice, a, b.into(), 0, b""), |fault| matches!(fault, Fault::Misdirected { .. })),
+        (frame(Kind::Survey, a, b.into(), 0, b""), |fault| matches!(fault, Fault::Misdirected { .. })),
         (frame(Kind::Ask, a, Address::Everyone, 0, b""), |fault| matches!(fault, Fault::Misdirected { .. })),
         (frame(Kind::Report, a, Address::Exchange, 0, &[9; 40]), |fault| matches!(fault, Fault::Body { .. })),
         (vec![0xff; 50], |fault| matches!(fault, Fault::Frame(_))),
@@ -300,6 +301,18 @@ fn a_frame_that_its_sender_may_not_write_is_a_fault_and_what_came_before_it_coun
         let fault = bench.route(a, &frames).unwrap_err();
         assert!(is_expected(&fault), "{fault}");
         assert_eq!(bench.texts(director), ["before"]);
+    }
+}
+
+#[test]
+fn who_asks_how_the_cluster_stands_is_answered_and_nobody_else() {
+    let (mut bench, a, b, director) = trio();
+    for asker in [a, director] {
+        let found = bench.route(asker, &frame(Kind::Survey, asker, Address::Exchange, 7, b"")).unwrap();
+        assert_eq!(found, [Found::Survey(7)]);
+        bench.act(|router, sink| router.tell_survey(asker, 7, &[Surveyed::End], sink));
+        assert_eq!(bench.heard(asker, Kind::Survey).len(), 1);
+        assert!(bench.heard(b, Kind::Survey).is_empty());
     }
 }
 

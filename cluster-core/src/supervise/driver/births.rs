@@ -26,6 +26,7 @@ impl Driver {
             keeper: &self.keeper,
             handoff: self.handoff.as_ref(),
             book: self.book.as_ref(),
+            counting: &self.counting,
             exchange: &self.exchange,
         };
         let made = Peer::prepare(&place).map_err(|err| err.to_string()).and_then(|(held, newcomer)| {

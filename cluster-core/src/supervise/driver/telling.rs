@@ -5,6 +5,7 @@ use crate::ipc::control::ToDirector;
 use crate::ipc::counters::Told;
 use crate::ipc::picture;
 use crate::supervise::driver::Driver;
+use crate::supervise::driver::survey::time_of_day;
 use crate::supervise::peer::Peer;
 
 impl Driver {
@@ -16,6 +17,7 @@ impl Driver {
         {
             self.tell(Event::Listening { at: self.places.clone() });
         }
+        self.past.happened(time_of_day(), &event);
         self.announcer.tell(&event);
         self.notifier.tell(&event);
         self.close_seat(&event);

@@ -36,7 +36,7 @@ fn what_a_worker_misses_of_what_is_for_several_is_told() {
 fn found(found: Found) -> (String, u64, u64) {
     match found {
         Found::Undelivered(what) => (what.type_name, what.size, what.count),
-        Found::Word(word) => panic!("{word:?}"),
+        Found::Word(_) | Found::Survey(_) => panic!("{found:?}"),
     }
 }
 
