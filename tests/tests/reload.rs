@@ -140,7 +140,20 @@ const CLIENTS: usize = 4;
 /// Clients that come again and again until they are told to end.
 struct Clients {
     ends: Arc<AtomicBool>,
-    all: Vec<JoinHandle<(usize, Vec<String>)>>,
+    all: Vec<JoinHandle<(Vec<String>, Vec<String>)>>,
+}
+
+/// Answers that they have had.
+struct Served {
+    /// Of which build, each.
+    builds: Vec<String>,
+}
+
+impl Served {
+    /// How many are from a build whose name begins so.
+    fn by(&self, build: &str) -> usize {
+        self.builds.iter().filter(|served| served.starts_with(build)).count()
+    }
 }
 
 impl Clients {
@@ -148,10 +161,10 @@ impl Clients {
         let ends = Arc::new(AtomicBool::new(false));
         let come = |ends: Arc<AtomicBool>| {
             move || {
-                let (mut served, mut failed) = (0, Vec::new());
+                let (mut served, mut failed) = (Vec::new(), Vec::new());
                 loop {
                     match voice(addr) {
-                        Ok(_) => served += 1,
+                        Ok(voice) => served.push(voice.build),
                         Err(err) => failed.push(err.to_string()),
                     }
                     if ends.load(Ordering::Relaxed) {
@@ -164,23 +177,23 @@ impl Clients {
         Self { ends, all }
     }
 
-    /// How many were served; nobody was not.
-    fn end(self, what: &str) -> usize {
+    /// All were served.
+    fn end(self, what: &str) -> Served {
         self.end_but_for(what, 0)
     }
 
-    /// How many were served; so many at the most were not.
-    fn end_but_for(self, what: &str, most: usize) -> usize {
+    /// So many at the most were not served.
+    fn end_but_for(self, what: &str, most: usize) -> Served {
         self.ends.store(true, Ordering::Relaxed);
         let clients = self.all.into_iter().map(|client| client.join().unwrap());
-        let (mut all, mut lost) = (0, Vec::new());
+        let (mut builds, mut lost) = (Vec::new(), Vec::new());
         for (served, failed) in clients {
-            all += served;
+            builds.extend(served);
             lost.extend(failed);
         }
         assert!(lost.len() <= most, "{what}: {} failed: {lost:?}", lost.len());
-        assert!(all > 0, "{what}: somebody came");
-        all
+        assert!(!builds.is_empty(), "{what}: somebody came");
+        Served { builds }
     }
 }
 
@@ -195,6 +208,7 @@ fn invariant_2_reload_drops_no_request() {
                 site.reload("reloaded");
             }
             let served = clients.end(&format!("{method}, {scheduling}"));
+            let served = served.builds.len();
             println!("{method}, {scheduling}: {served} connections during three reloads, all answered");
             site.wait_for_build("build-2", method);
             site.stop();
@@ -270,7 +284,9 @@ fn check_bad_deploy(method: &str, how: &str, words: &[&str]) {
     spoil(&site, how);
     site.reload("reload-failed");
     // One that has served loses what it had in hand: each client comes with one at a time.
-    clients.end_but_for(&format!("{method}, {how}"), if how == "dies" { CLIENTS } else { 0 });
+    let dies = how == "dies";
+    let served = clients.end_but_for(&format!("{method}, {how}"), if dies { CLIENTS } else { 0 });
+    assert_eq!(served.by("new") > 0, dies, "{method}, {how}: who is tried serves, as soon as it is ready");
     assert_eq!(site.pids(), before, "{method}, {how}: nobody was touched");
     site.wait_for_build("old", method);
     // Whoever dies now comes back as what it was.
@@ -319,7 +335,7 @@ fn a_program_that_never_gets_ready_changes_nothing() {
 }
 
 #[test]
-fn a_program_that_dies_after_200_ms_changes_nothing() {
+fn a_program_that_dies_after_it_has_served_for_200_ms_changes_nothing() {
     for method in METHODS {
         check_bad_deploy(method, "dies", &["SIGABRT", "cannot go on"]);
     }
@@ -368,6 +384,34 @@ fn who_asks_for_a_reload_is_told_how_it_went() {
 }
 
 #[test]
+fn a_director_comes_and_goes_with_the_programs_that_have_one() {
+    for method in METHODS {
+        let site = Site::start(method, "shared");
+        let ask_for = |what: &str| ask(site.app.addr(), what);
+        site.deploy("without undirected");
+        site.reload("reloaded");
+        site.wait_for_build("without", method);
+        eventually("the director has left", || site.app.director().is_none());
+        // The primary, its workers, and the fork server where there is one.
+        let wanted = 1 + 3 + usize::from(site.app.fork_server().is_some());
+        eventually("predecessors leave", || site.app.processes().len() == wanted);
+        assert_eq!(
+            ask_for("reload").ok().filter(|answer| !answer.is_empty()),
+            None,
+            "nobody is there to ask"
+        );
+        site.deploy("with");
+        site.reload("reloaded");
+        site.wait_for_build("with", method);
+        let director = site.app.wait_for_director(None).unwrap();
+        assert_eq!(ask_for("reload").unwrap(), "reloaded", "{method}");
+        site.app.wait_for_director(Some(director)).unwrap();
+        site.wait_for_calm();
+        site.stop();
+    }
+}
+
+#[test]
 fn many_hang_ups_are_one_more_reload() {
     let site = Site::start("fork", "shared");
     site.deploy("new");
@@ -393,6 +437,16 @@ fn a_stop_during_a_reload_stops() {
             site.stop();
         }
     }
+}
+
+#[test]
+fn a_fork_server_whose_main_never_ends_goes_with_its_primary() {
+    let site = Site::start("fork", "shared");
+    site.deploy("new stuck");
+    site.hang_up();
+    eventually("its main runs", || site.log().contains("new: stuck"));
+    signal(site.app.pid(), Signal::SIGKILL).unwrap();
+    site.app.wait_for_no_process().unwrap();
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 8;
+pub(crate) const PROTOCOL: u32 = 9;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -93,8 +93,8 @@ pub(crate) enum ToWorker {
 pub(crate) enum ToPrimary {
     /// First word of a newcomer; the kernel adds its pid.
     Hello { protocol: u32 },
-    /// Its sentinel watches, and relays its standard error.
-    Online,
+    /// Its sentinel watches, and relays its standard error. Whether its program has code for the primary's side.
+    Online { director: bool },
     /// It serves.
     Ready,
     /// It drains of its own accord: told by a signal, or retired.
@@ -118,7 +118,8 @@ pub(crate) enum FromForkServer {
     Hello {
         protocol: u32,
     },
-    /// Before it greets: the process that prepares its generation, the leader of its group.
+    /// Before it greets: the process that prepares its generation, the leader of its group; with this packet comes its
+    /// pidfd.
     Preparing {
         pid: i32,
     },

@@ -23,7 +23,7 @@ use crate::conn::listen::ClusterSocket;
 use crate::conn::{AdmissionPolicy, Book, Cut, Handoff, Watch};
 use crate::error::{Error, StartError};
 use crate::event::Event;
-use crate::id::PeerId;
+use crate::id::{PeerId, Seat};
 use crate::ipc::control::ToDirector;
 use crate::ipc::counters::Told;
 use crate::ipc::exchange::{Exchange, Word};
@@ -87,8 +87,12 @@ pub(crate) enum Method {
 
 /// Notes of tasks that wait for the driver; a task whose note does not fit waits.
 const NOTES: usize = 256;
+/// So many notes and words are taken before all else is looked at.
+const MOST_IN_A_ROW: u32 = 32;
 /// Words of the exchange that wait for the driver.
 const WORDS: usize = 64;
+/// How long fork servers may take to die at the end: one that has loaded very much takes its time.
+const FORK_SERVERS_DIE_WITHIN: Duration = Duration::from_secs(5);
 /// How long what workers have left may take to die at the end. What the kernel does not let go is not waited for.
 const DIES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -153,7 +157,10 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     let mut cancelled = std::pin::pin!(cancelled);
     let mut is_cancelled = false;
     let mut verdict = driver.decide(Input::Time);
+    let mut in_a_row = 0;
     while verdict.is_none() {
+        // However much processes say: whoever supervises them is heard, too.
+        let (before, listens) = (in_a_row, in_a_row < MOST_IN_A_ROW);
         let input = tokio::select! {
             biased;
             // BEFORE all else: while this loop turns, the service manager's watchdog is told so.
@@ -162,14 +169,18 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 None
             }
             // In this order: what has happened is known before what is asked.
-            note = inbox.recv() => match note {
+            note = inbox.recv(), if listens => match note {
                 Some(note) => {
+                    in_a_row += 1;
                     driver.note(note);
                     driver.untold.pop_front()
                 }
                 None => return Err(Error::Primary(io::ErrorKind::BrokenPipe.into())),
             },
-            Some(word) = speaking.recv() => driver.heard(word),
+            Some(word) = speaking.recv(), if listens => {
+                in_a_row += 1;
+                driver.heard(word)
+            }
             heard = signals.next() => driver.signalled(heard),
             () = until(driver.hang_ups.look_at()) => driver.look_for_terminal(),
             () = &mut cancelled, if !is_cancelled => {
@@ -193,7 +204,11 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 driver.tell_counters();
                 None
             }
+            () = std::future::ready(()), if !listens => None,
         };
+        if in_a_row == before {
+            in_a_row = 0;
+        }
         verdict = input.and_then(|input| driver.decide(input));
     }
     driver.leave(&mut inbox, &mut signals).await;
@@ -367,6 +382,18 @@ impl Driver {
             Action::Examine { peer } => self.examine(peer),
             Action::StartForkServer { generation } => self.start_fork_server(generation),
             Action::KillForkServer { generation } => self.kill_fork_server(generation),
+            Action::ForgetForkServer { generation } => self.forget_fork_server(generation),
+            Action::Forget { peer } => {
+                self.no_longer_unborn(peer);
+                self.give_up_peer(peer);
+            }
+            Action::Direct { director } => {
+                self.has_director = director;
+                if !director {
+                    // Where it has ended already. Else that is done at its end.
+                    self.exchange.vacate(Seat::Director);
+                }
+            }
             Action::Resize { slots } => {
                 self.slots = slots;
                 self.exchange.set_slots(slots);
@@ -399,14 +426,17 @@ impl Driver {
         let generations = std::mem::take(&mut self.generations);
         let mut breeders: Vec<Breeder> = generations.into_values().filter_map(|held| held.breeder).collect();
         breeders.iter().for_each(Breeder::dismiss);
-        while !breeders.is_empty()
-            && let Some(note) = inbox.recv().await
-        {
-            if let Note::ForkServerGone { pid, loss } = note {
-                loss.left.into_iter().for_each(|group| self.orphans.worker_ended(group));
-                breeders.retain(|breeder| breeder.pid() != pid);
+        let all_end = async {
+            while !breeders.is_empty()
+                && let Some(note) = inbox.recv().await
+            {
+                if let Note::ForkServerGone { pid, loss } = note {
+                    loss.left.into_iter().for_each(|group| self.orphans.worker_ended(group));
+                    breeders.retain(|breeder| breeder.pid() != pid);
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(FORK_SERVERS_DIE_WITHIN, all_end).await;
         self.reap_orphans();
         let die = async {
             while self.orphans.are_left() {
