@@ -13,6 +13,7 @@ use crate::birth::executable::{Executable, Execution};
 use crate::birth::forkserver::Started;
 use crate::birth::identity::Identity;
 use crate::conn::listen::ClusterSocket;
+use crate::error::StartError;
 use crate::event::{Ending, last_lines};
 use crate::id::PeerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
@@ -84,7 +85,8 @@ impl Breeder {
     /// Executes the program as a fork server, or to prepare a generation and nothing else, and attends it.
     pub(crate) fn execute(errand: Errand<'_>, notes: mpsc::Sender<Note>) -> io::Result<Self> {
         let Errand { executable, sockets, generation, prepare, alone } = errand;
-        let (control, theirs) = channel::pair()?;
+        let failed = StartError::system::<nix::Error>;
+        let (control, theirs) = channel::pair().map_err(failed("cannot execute the program: socketpair"))?;
         let welcome = Welcome {
             protocol: PROTOCOL,
             id: 0,
@@ -101,7 +103,8 @@ impl Breeder {
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
         control::try_send_with(control.as_fd(), &welcome, &fds)?;
         // Its last words are the reason where it does not come up.
-        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC);
+        let (read, write) = pipe.map_err(failed("cannot execute the program: pipe"))?;
         descriptors::set_nonblocking(read.as_fd())?;
         let execution = Execution {
             role: Role::ForkServer,

@@ -55,7 +55,7 @@ impl Driver {
     fn begin(&mut self, generation: u64, executable: Executable) -> Result<(), String> {
         let breeder = if self.forks || self.prepares {
             let execute = self.send_out(&executable, generation, true);
-            Some(execute.map_err(|err| format!("cannot execute the program: {err}"))?)
+            Some(execute.map_err(|err| err.to_string())?)
         } else {
             None
         };
