@@ -1,5 +1,5 @@
 //! A program of which there are several builds: `deployed fork|await ADDR`. What a build does is in a note behind its
-//! own executable file (`Build` in `tests/tests/reload.rs` writes it): a name, and how it misbehaves.
+//! own executable file (`build` in `tests/src/site.rs` writes it): a name, and how it misbehaves.
 //!
 //! It answers each connection with `NAME ID SLOT PID GENERATION`; one that says `reload` has the director reload, and is
 //! told how that went.
