@@ -5,6 +5,7 @@ mod directed;
 mod director;
 mod fork_server;
 mod hanging;
+mod meanwhile;
 mod parting;
 mod recycling;
 mod roll_backs;

@@ -1,8 +1,7 @@
 //! Reloads to a program that has code for the primary's side, from one that had none, and back.
-use super::rollouts::forking;
+use super::rollouts::{HEALTH, forking};
 use super::*;
 
-const HEALTH: Duration = Duration::from_secs(1);
 const DIRECTOR: PeerId = PeerId::Director(1);
 
 impl Bench {
