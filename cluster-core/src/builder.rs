@@ -628,7 +628,7 @@ impl Builder {
     }
 
     /// Binds what is not bound yet.
-    pub(crate) fn lay_out(self) -> Result<Layout, StartError> {
+    pub(crate) fn lay_out(self, director: bool) -> Result<Layout, StartError> {
         if let Some(why) = self.unsupported {
             return Err(StartError::UnsupportedMessage(why));
         }
@@ -666,7 +666,10 @@ impl Builder {
         if bytes > MAX_NAMES {
             return Err(StartError::LongAddresses { bytes, limit: MAX_NAMES });
         }
-        Ok(Layout { blueprint: Blueprint { settings: self.settings, listeners, identity }, schemes })
+        Ok(Layout {
+            blueprint: Blueprint { settings: self.settings, listeners, identity, director },
+            schemes,
+        })
     }
 }
 

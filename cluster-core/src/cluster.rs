@@ -62,7 +62,7 @@ impl Ready {
         match arrival::take()? {
             Some(Arrival { control, welcome, belongings: None }) if !welcome.alone => {
                 let (builder, programs) = self.take_apart();
-                let Layout { blueprint, .. } = builder.lay_out()?;
+                let Layout { blueprint, .. } = builder.lay_out(programs.director.is_some())?;
                 let preparation = if welcome.prepare { Preparation::Due } else { Preparation::Done };
                 forkserver::serve(control, getppid(), blueprint, programs, preparation)
             }
@@ -83,7 +83,7 @@ impl Ready {
         let director = programs.director.is_some();
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
-        let Layout { blueprint, schemes } = builder.lay_out()?;
+        let Layout { blueprint, schemes } = builder.lay_out(director)?;
         descriptor_limit::raise();
         let besides = Besides::of(director, &blueprint.settings.limits);
         let most_workers = workers.check_descriptors(besides)?;
@@ -121,7 +121,7 @@ impl Ready {
         }
         event::speak_as(builder.settings.name.as_deref());
         let workers = builder.settings.count_workers()?;
-        let Layout { blueprint, schemes } = builder.lay_out()?;
+        let Layout { blueprint, schemes } = builder.lay_out(director)?;
         descriptor_limit::raise();
         let besides = Besides::of(director, &blueprint.settings.limits);
         let most_workers = workers.check_descriptors(besides)?;
@@ -145,7 +145,7 @@ impl Ready {
     /// Runs the worker's, or the director's, program on the ambient runtime.
     async fn be_peer(self, arrival: Arrival) -> Result<(), Error> {
         let (builder, programs) = self.take_apart();
-        let Layout { blueprint, .. } = builder.lay_out()?;
+        let Layout { blueprint, .. } = builder.lay_out(programs.director.is_some())?;
         let role = role();
         let comes_late = arrival.welcome.prepare && !programs.hooks.prepare.is_empty();
         let (program, hooks) = programs.of(role)?;

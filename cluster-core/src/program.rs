@@ -61,6 +61,8 @@ pub(crate) struct Blueprint {
     pub(crate) listeners: Vec<(String, BindKey)>,
     /// What workers and the director become; nothing where they have become it already.
     pub(crate) identity: Identity,
+    /// Whether there is code for the primary's side.
+    pub(crate) director: bool,
 }
 
 /// A cluster whose sockets are bound.

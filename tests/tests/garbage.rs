@@ -153,6 +153,30 @@ fn a_worker_that_breaks_the_control_protocol_is_replaced_alone() {
 }
 
 #[test]
+fn however_much_workers_say_the_primary_hears_signals_and_others() {
+    for method in METHODS {
+        let mut app = App::start("flood", method);
+        app.process.wait_for_workers(|workers| workers.len() == 3).unwrap();
+        let mut flooding = std::collections::HashSet::new();
+        while flooding.len() < 2 {
+            flooding.insert(app.ask("control-flood"));
+        }
+        assert_eq!(app.ask("round -"), "all", "{method}: messages flow");
+        let third =
+            app.process.workers().into_iter().find(|worker| !flooding.contains(&worker.id.to_string()));
+        signal(third.expect("one is silent").pid, Signal::SIGKILL).unwrap();
+        app.process
+            .wait_for_workers(|now| now.len() == 3 && now.iter().any(|worker| worker.id == 4))
+            .unwrap();
+        signal(app.process.pid(), Signal::SIGTTIN).unwrap();
+        app.process.wait_for_workers(|now| now.len() == 4).unwrap();
+        signal(app.process.pid(), Signal::SIGTERM).unwrap();
+        assert_eq!(app.process.wait_for_primary().unwrap().code(), Some(0), "{method}: {}", app.log());
+        app.process.wait_for_no_process().unwrap();
+    }
+}
+
+#[test]
 fn a_director_that_breaks_the_message_protocol_is_replaced_alone() {
     for method in METHODS {
         let app = App::start("director", method);

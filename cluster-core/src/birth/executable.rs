@@ -90,14 +90,7 @@ impl Executable {
         let path = &self.start.path;
         let failed = |why: io::Error| NotExecutable { path: path.clone(), why };
         let file = open_path(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("it is no file")));
-        }
-        faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
-            .map_err(|err| failed(err.into()))?;
-        if !is_program(path) {
-            return Err(failed(io::Error::other("it is no ELF program")));
-        }
+        check(&file).map_err(failed)?;
         Ok(Self { file, start: self.start.clone() })
     }
 
@@ -105,7 +98,7 @@ impl Executable {
     pub(crate) fn execute(&self, execution: Execution) -> io::Result<Pid> {
         let Execution { role, control, stderr, defaults, variables, steps, own_group } = execution;
         let spoken = Spoken { role, fd: control.as_raw_fd(), primary: nix::unistd::getpid().as_raw() };
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        let mut command = Command::new(by_number(&self.file));
         let Start { arguments, environment, directory, .. } = &*self.start;
         if let Some((zeroth, rest)) = arguments.split_first() {
             command.arg0(zeroth).args(rest);
@@ -130,7 +123,9 @@ impl Executable {
                 soft_descriptors: descriptor_limit::original(),
                 steps: steps.clone(),
                 failed: failed.clone(),
-                parent_death: own_group.then_some(Signal::SIGCONT),
+                // A fork server that runs `main` serves nobody, and may never come so far as to see that its primary is gone.
+                // What may have connections, or leads a group, is continued where it is stopped, and sees to that.
+                parent_death: if own_group { Signal::SIGCONT } else { Signal::SIGKILL },
             },
         );
         let child = command.spawn().map_err(|err| {
@@ -159,6 +154,23 @@ const SELF: &str = "/proc/self/exe";
 
 fn open_path(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(O_PATH).open(path)
+}
+
+/// The name of an open file in this process, whatever is at its path by now.
+fn by_number(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// Whether this can be executed. What is looked at is the file that is open, not its path: a deployment may be under way.
+fn check(file: &File) -> io::Result<()> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    faccessat(AT_FDCWD, &by_number(file), AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
+    if !is_program(&by_number(file)) {
+        return Err(io::Error::other("it is no ELF program"));
+    }
+    Ok(())
 }
 
 /// Whether a file begins as programs do (elf(5)). What is none would be given to a shell by execvp(3), and a script's
@@ -239,6 +251,31 @@ mod tests {
         // What leads elsewhere, or nowhere, is not believed.
         assert_eq!(found("/bin/sh", None), this);
         assert_eq!(found("my server", Some(&search)), this);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_checked_is_what_is_executed_whatever_is_at_its_path_by_then() {
+        let folder = std::env::temp_dir().join(format!("cluster-anew-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (place, sound, garbage) = (folder.join("program"), folder.join("sound"), folder.join("garbage"));
+        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &sound).unwrap();
+        std::fs::write(&garbage, "no program").unwrap();
+        std::fs::set_permissions(&garbage, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let deploy = |what: &Path| {
+            let _ = std::fs::remove_file(&place);
+            std::os::unix::fs::symlink(what, &place).unwrap();
+        };
+        deploy(&sound);
+        let before = open_path(&place).unwrap();
+        deploy(&garbage);
+        check(&before).expect("what was opened is a program");
+        let now = open_path(&place).unwrap();
+        deploy(&sound);
+        assert_eq!(check(&now).unwrap_err().to_string(), "it is no ELF program");
+        assert_eq!(check(&open_path(&folder).unwrap()).unwrap_err().to_string(), "it is no file");
+        std::fs::set_permissions(&garbage, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(check(&now).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

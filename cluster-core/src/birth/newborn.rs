@@ -237,7 +237,8 @@ fn settle(
     if !is_director {
         worker.install();
     }
-    control::try_send(control.as_fd(), &ToPrimary::Online).map_err(StartError::Attach)?;
+    control::try_send(control.as_fd(), &ToPrimary::Online { director: blueprint.director })
+        .map_err(StartError::Attach)?;
     let mut drain_timeout = blueprint.settings.drain_timeout;
     if is_director {
         // The primary waits for so long at least.

@@ -21,6 +21,7 @@ use crate::event::Ending;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL};
 use crate::ipc::handler::Called;
 use crate::program::Blueprint;
+use crate::supervise::force;
 use crate::sys::fork::{self, Side};
 use crate::sys::process::{pidfd_open, reap};
 use crate::sys::{descriptors, identity, signals};
@@ -84,10 +85,10 @@ impl Child {
     fn wait(mut self, control: &OwnedFd) -> Result<Result<(), String>, NoPrimary> {
         // The primary ends what is left of it, should this process be killed meanwhile.
         let word = FromForkServer::Preparing { pid: self.pid.as_raw() };
-        let told = control::send(control.as_fd(), &word, &[]);
+        let told = control::send(control.as_fd(), &word, &[self.pidfd.as_fd()]);
         let lives = told.is_ok() && self.outlived_by(control);
         // BEFORE it is reaped, as long as the number is its: what it has left behind goes with it.
-        let _ = killpg(self.pid, Signal::SIGKILL);
+        let _ = force::end_group(self.pid);
         let ended = self.reap();
         if !lives {
             return Err(NoPrimary);

@@ -196,17 +196,3 @@ impl fmt::Display for Stall {
         )
     }
 }
-
-impl fmt::Display for Leave {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Leave::Itself => "of its own accord; a successor starts",
-            Leave::Restart => "to be restarted; a successor starts",
-            Leave::Reload => "because a newer generation serves in its slot",
-            Leave::Recycled => "to be recycled; its successor serves",
-            Leave::Scaled => "because its slot is given up",
-            Leave::Ended => "because its program has ended",
-            Leave::Stop => "because the cluster stops",
-        })
-    }
-}

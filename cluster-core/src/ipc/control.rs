@@ -95,8 +95,8 @@ pub(crate) enum ToWorker {
 pub(crate) enum ToPrimary {
     /// First word of a newcomer; the kernel adds its pid.
     Hello { protocol: u32 },
-    /// Its sentinel watches, and relays its standard error.
-    Online,
+    /// Its sentinel watches, and relays its standard error. Whether its program has code for the primary's side.
+    Online { director: bool },
     /// It serves.
     Ready,
     /// It drains of its own accord: told by a signal, or retired.
@@ -120,7 +120,8 @@ pub(crate) enum FromForkServer {
     Hello {
         protocol: u32,
     },
-    /// Before it greets: the process that prepares its generation, the leader of its group.
+    /// Before it greets: the process that prepares its generation, the leader of its group; with this packet comes its
+    /// pidfd.
     Preparing {
         pid: i32,
     },

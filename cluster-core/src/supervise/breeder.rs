@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -14,6 +13,7 @@ use crate::birth::executable::{Executable, Execution};
 use crate::birth::forkserver::Started;
 use crate::birth::identity::Identity;
 use crate::conn::listen::ClusterSocket;
+use crate::error::StartError;
 use crate::event::{Ending, last_lines};
 use crate::id::PeerId;
 use crate::ipc::control::{self, FromForkServer, PROTOCOL, ToForkServer, Welcome};
@@ -85,7 +85,8 @@ impl Breeder {
     /// Executes the program as a fork server, or to prepare a generation and nothing else, and attends it.
     pub(crate) fn execute(errand: Errand<'_>, notes: mpsc::Sender<Note>) -> io::Result<Self> {
         let Errand { executable, sockets, generation, prepare, alone } = errand;
-        let (control, theirs) = channel::pair()?;
+        let failed = StartError::system::<nix::Error>;
+        let (control, theirs) = channel::pair().map_err(failed("cannot execute the program: socketpair"))?;
         let welcome = Welcome {
             protocol: PROTOCOL,
             id: 0,
@@ -102,7 +103,8 @@ impl Breeder {
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
         control::try_send_with(control.as_fd(), &welcome, &fds)?;
         // Its last words are the reason where it does not come up.
-        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC);
+        let (read, write) = pipe.map_err(failed("cannot execute the program: pipe"))?;
         descriptors::set_nonblocking(read.as_fd())?;
         let execution = Execution {
             role: Role::ForkServer,
@@ -131,7 +133,8 @@ impl Breeder {
     }
 
     pub(crate) fn kill(&self) {
-        let _ = process::pidfd_kill(self.pidfd.as_fd(), Signal::SIGKILL);
+        // One that prepares alone may be another user's.
+        force::end(self.pid, self.pidfd.as_fd());
     }
 
     /// Ends it: it leaves when its line closes, or is killed where it cannot.
@@ -153,8 +156,8 @@ struct Watch {
     pidfd: AsyncFd<Arc<OwnedFd>>,
     /// Requests without an answer yet.
     asked: HashSet<PeerId>,
-    /// The process that prepares its generation, for as long as that is known to live.
-    preparing: Option<Pid>,
+    /// The process that prepares its generation, until that is known to be done.
+    preparing: Option<(Pid, Option<OwnedFd>)>,
     /// Its own group, where it has one, which ends with it.
     leads: Option<Pid>,
     /// Why it could not be prepared.
@@ -224,7 +227,9 @@ impl Watch {
                 known
             }
             FromForkServer::Preparing { pid } => {
-                self.preparing = (pid > 1).then(|| Pid::from_raw(pid));
+                // None where this process has no descriptor left for it.
+                let pidfd = received.fds.into_iter().next();
+                self.preparing = (pid > 1).then(|| (Pid::from_raw(pid), pidfd));
                 self.preparing.is_some()
             }
             FromForkServer::Unprepared { error } => {
@@ -253,7 +258,7 @@ impl Watch {
 
     /// It is gone, or beyond trust: what it had answered counts.
     async fn bury(mut self) {
-        let _ = process::pidfd_kill(self.pidfd.get_ref().as_fd(), Signal::SIGKILL);
+        force::end(self.pid, self.pidfd.get_ref().as_fd());
         let _ = self.pidfd.readable().await.map(drop);
         while let Ok(Some(received)) =
             control::receive::<FromForkServer>(self.control.get_ref().as_fd(), false)
@@ -270,15 +275,19 @@ impl Watch {
                 left = left.saturating_sub(read);
             }
         }
-        // It has not been reaped: with its parent gone it is ours.
-        let left = self.preparing.or(self.leads);
+        // With its parent gone it is ours, and nobody else reaps it. One that its parent has reaped took its group with it, and
+        // its number may be another's by now.
+        let interrupted = self.preparing.is_some() || self.leads.is_some();
+        let is_there = |pidfd: &OwnedFd| !process::is_reaped(pidfd.as_fd());
+        let preparing = self.preparing.filter(|(_, pidfd)| pidfd.as_ref().is_none_or(is_there));
+        let left = preparing.map(|(pid, _)| pid).or(self.leads);
         if let Some(group) = left {
             let _ = force::end_group(group);
         }
         let last_stderr = last_lines(&self.words);
         let reaped = process::reap(self.pidfd.get_ref().as_fd()).ok().flatten();
         let why = reaped.map_or_else(|| "it is gone".to_owned(), |(status, _)| Ending(status).to_string());
-        let loss = Loss { why, last_stderr, unprepared: self.unprepared, left };
+        let loss = Loss { why, last_stderr, unprepared: self.unprepared, interrupted, left };
         let _ = self.notes.send(Note::ForkServerGone { pid: self.pid, loss }).await;
     }
 }

@@ -1,9 +1,12 @@
 //! The driver: hears processes, signals and time, asks the pool what to do, and does it.
+mod begin;
 mod births;
 mod connections;
 mod counters;
+mod end;
 mod generations;
 mod looks;
+mod plan;
 mod signalled;
 mod survey;
 mod telling;
@@ -11,21 +14,19 @@ mod telling;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
-use crate::birth::executable::Executable;
-use crate::birth::forkserver::Started;
 use crate::birth::identity::Identity;
-use crate::config::{HangLimit, Settings, Workers};
+use crate::config::HangLimit;
 use crate::conn::listen::ClusterSocket;
-use crate::conn::{AdmissionPolicy, Book, Cut, Handoff, Watch};
+use crate::conn::{Book, Handoff, Watch};
 use crate::counter::Counting;
-use crate::error::{Error, StartError};
+use crate::error::Error;
 use crate::event::Event;
-use crate::id::PeerId;
+use crate::id::{PeerId, Seat};
 use crate::ipc::control::ToDirector;
 use crate::ipc::counters::Told;
 use crate::ipc::exchange::{Exchange, Word};
@@ -33,68 +34,23 @@ use crate::ipc::notice::Undelivered;
 use crate::secret::Keeper;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
-use crate::supervise::driver::generations::{Generation, Generations};
-use crate::supervise::input::{Action, Input, Policy, Verdict};
+use crate::supervise::driver::generations::Generations;
+pub(crate) use crate::supervise::driver::plan::{Method, Plan};
+use crate::supervise::input::{Action, Input, Verdict};
 use crate::supervise::note::Note;
 use crate::supervise::notifier::Notifier;
 use crate::supervise::orphans::Orphans;
 use crate::supervise::past::Past;
 use crate::supervise::peer::{Born, Peer};
-use crate::supervise::pool::{FIRST_GENERATION, Pool};
-use crate::supervise::signals::{HangUps, Signals, Stops, has_terminal};
-
-/// All that a primary needs to begin.
-pub(crate) struct Plan {
-    pub(crate) settings: Settings,
-    /// What workers and the director are.
-    pub(crate) identity: Identity,
-    pub(crate) workers: Workers,
-    /// The most workers that there can be.
-    pub(crate) most_workers: u16,
-    /// Whether there is code for the primary's side.
-    pub(crate) director: bool,
-    pub(crate) sockets: Vec<ClusterSocket>,
-    /// What the kernel has cut off their queues.
-    pub(crate) cut: Option<Cut>,
-    /// How each socket is announced: `http://127.0.0.1:3000`.
-    pub(crate) places: Vec<String>,
-    pub(crate) method: Method,
-}
-
-impl Plan {
-    /// What the pool goes by.
-    fn policy(&self) -> Policy {
-        Policy {
-            workers: self.workers.count,
-            director: self.director,
-            most_workers: self.most_workers,
-            restart: self.settings.restart.clone(),
-            boot_timeout: self.settings.boot_timeout,
-            drain_timeout: self.settings.drain_timeout,
-            hang: self.settings.hang,
-            rollout: self.settings.rollout,
-            recycling: self.settings.recycling,
-            fork_server: matches!(self.method, Method::Fork(_)),
-            prepares: matches!(self.method, Method::Exec { prepares: true }),
-            seed: fastrand::u64(..),
-        }
-    }
-}
-
-/// How workers are made.
-pub(crate) enum Method {
-    /// Forked, by this fork server first.
-    Fork(Started),
-    /// Executed; once before that, where there is something to prepare.
-    Exec { prepares: bool },
-}
+use crate::supervise::pool::Pool;
+use crate::supervise::signals::{HangUps, Signals, Stops};
 
 /// Notes of tasks that wait for the driver; a task whose note does not fit waits.
 const NOTES: usize = 256;
+/// So many notes and words are taken before all else is looked at.
+const MOST_IN_A_ROW: u32 = 32;
 /// Words of the exchange that wait for the driver.
 const WORDS: usize = 64;
-/// How long what workers have left may take to die at the end. What the kernel does not let go is not waited for.
-const DIES_WITHIN: Duration = Duration::from_secs(1);
 
 struct Driver {
     pool: Pool,
@@ -165,7 +121,10 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
     let mut cancelled = std::pin::pin!(cancelled);
     let mut is_cancelled = false;
     let mut verdict = driver.decide(Input::Time);
+    let mut in_a_row = 0;
     while verdict.is_none() {
+        // However much processes say: whoever supervises them is heard, too.
+        let (before, listens) = (in_a_row, in_a_row < MOST_IN_A_ROW);
         let input = tokio::select! {
             biased;
             // BEFORE all else: while this loop turns, the service manager's watchdog is told so.
@@ -174,14 +133,18 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 None
             }
             // In this order: what has happened is known before what is asked.
-            note = inbox.recv() => match note {
+            note = inbox.recv(), if listens => match note {
                 Some(note) => {
+                    in_a_row += 1;
                     driver.note(note);
                     driver.untold.pop_front()
                 }
                 None => return Err(Error::Primary(io::ErrorKind::BrokenPipe.into())),
             },
-            Some(word) = speaking.recv() => driver.heard(word),
+            Some(word) = speaking.recv(), if listens => {
+                in_a_row += 1;
+                driver.heard(word)
+            }
             heard = signals.next() => driver.signalled(heard),
             () = until(driver.hang_ups.look_at()) => driver.look_for_terminal(),
             () = &mut cancelled, if !is_cancelled => {
@@ -209,7 +172,11 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
                 driver.tell_counters();
                 None
             }
+            () = std::future::ready(()), if !listens => None,
         };
+        if in_a_row == before {
+            in_a_row = 0;
+        }
         verdict = input.and_then(|input| driver.decide(input));
     }
     driver.leave(&mut inbox, &mut signals).await;
@@ -217,15 +184,6 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
         Some(Verdict::GaveUp(why)) => Err(Error::GaveUp(why)),
         Some(Verdict::Stopped) | None => Ok(()),
     }
-}
-
-/// Whether running out of memory ends all processes of our control group at once (cgroup v2,
-/// `memory.oom.group`), the primary among them.
-fn dies_as_a_group() -> bool {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::")) else { return false };
-    let setting = std::fs::read_to_string(format!("/sys/fs/cgroup{own}/memory.oom.group"));
-    setting.is_ok_and(|setting| setting.trim() == "1")
 }
 
 /// What has happened before a deadline is judged. After this process was stopped, or had no processor for
@@ -248,82 +206,6 @@ async fn until(at: Option<Instant>) {
 }
 
 impl Driver {
-    fn new(plan: Plan, notes: mpsc::Sender<Note>, words: mpsc::Sender<Word>) -> Result<Self, StartError> {
-        // BEFORE the first worker is forked: one that is forked away must become our child.
-        nix::sys::prctl::set_child_subreaper(true)
-            .map_err(StartError::system("cannot become a subreaper (prctl PR_SET_CHILD_SUBREAPER)"))?;
-        let binary = plan.settings.binary.as_deref();
-        let executable =
-            Executable::this(binary).map_err(StartError::system("cannot open our own executable"))?;
-        let policy = plan.policy();
-        let (forks, prepares) = (policy.fork_server, policy.prepares);
-        let breeder = match plan.method {
-            Method::Fork(started) => Some(
-                Breeder::attend(started, FIRST_GENERATION, notes.clone())
-                    .map_err(StartError::system("cannot attend the fork server"))?,
-            ),
-            Method::Exec { .. } => None,
-        };
-        let limits = &plan.settings.limits;
-        let (watch, book) = connections::watch_over(&plan.sockets, limits)
-            .map_err(StartError::system("cannot watch the listening sockets"))?;
-        watch.begin().map_err(StartError::system("cannot watch the listening sockets"))?;
-        let keeper = Keeper::begin(Instant::now(), plan.settings.secret_rotation)
-            .map_err(StartError::system("cannot make the workers' shared secret"))?;
-        let policy_of_handoff = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
-        let handoff = Handoff::begin(&plan.sockets, policy_of_handoff)
-            .map_err(StartError::system("cannot start to hand out connections"))?;
-        let counting = Counting::begin().map_err(StartError::system("memfd_create"))?;
-        let mut driver = Self {
-            pool: Pool::new(Instant::now(), policy),
-            peers: HashMap::new(),
-            exchange: Exchange::new(plan.director, plan.workers.count, words),
-            has_director: plan.director,
-            director: None,
-            forks,
-            prepares,
-            generations: Generations::from([(FIRST_GENERATION, Generation::new(executable, breeder))]),
-            untold: VecDeque::new(),
-            identity: plan.identity,
-            sockets: plan.sockets,
-            watch,
-            keeper,
-            book,
-            counting,
-            past: Past::new(survey::time_of_day()),
-            seen: None,
-            handoff,
-            places: plan.places,
-            slots: plan.workers.count,
-            orphans: Orphans::new(),
-            orphans_due: None,
-            stops: Stops::default(),
-            hang_ups: HangUps::new(has_terminal()),
-            hang: plan.settings.hang,
-            weigh_at: plan.settings.recycling.weighs().then(Instant::now),
-            look_at: plan.settings.hang.map(|_| Instant::now()),
-            announcer: Announcer::from_environment(),
-            notifier: Notifier::from_environment(plan.workers.count, FIRST_GENERATION),
-            untold_events: 0,
-            told: Told::default(),
-            counters_due: Instant::now(),
-            notes,
-            quiet: plan.settings.quiet,
-            listening: false,
-            all_ready: false,
-            closing: false,
-        };
-        driver.prepare_first().map_err(StartError::system("cannot execute the program to prepare"))?;
-        driver.tell(Event::Starting { workers: plan.workers.count, source: plan.workers.source.to_owned() });
-        if dies_as_a_group() {
-            driver.tell(Event::OomGroup);
-        }
-        if let Some(Cut { asked, limit }) = plan.cut {
-            driver.tell(Event::BacklogCut { asked, limit });
-        }
-        Ok(driver)
-    }
-
     /// Takes in a task's note: what the pool is to know of it is left in `untold`.
     fn note(&mut self, note: Note) {
         match note {
@@ -395,6 +277,18 @@ impl Driver {
             Action::Examine { peer } => self.examine(peer),
             Action::StartForkServer { generation } => self.start_fork_server(generation),
             Action::KillForkServer { generation } => self.kill_fork_server(generation),
+            Action::ForgetForkServer { generation } => self.forget_fork_server(generation),
+            Action::Forget { peer } => {
+                self.no_longer_unborn(peer);
+                self.give_up_peer(peer);
+            }
+            Action::Direct { director } => {
+                self.has_director = director;
+                if !director {
+                    // Where it has ended already. Else that is done at its end.
+                    self.exchange.vacate(Seat::Director);
+                }
+            }
             Action::Resize { slots } => {
                 self.slots = slots;
                 self.exchange.set_slots(slots);
@@ -420,32 +314,5 @@ impl Driver {
         let peers = &self.peers;
         let ours = |pid: Pid| peers.values().any(|peer| peer.pid() == Some(pid)) || breeders.contains(&pid);
         self.orphans_due = self.orphans.reap(Instant::now(), &ours);
-    }
-
-    /// All have ended: the fork servers go too, and nothing of ours is left.
-    async fn leave(&mut self, inbox: &mut mpsc::Receiver<Note>, signals: &mut Signals) {
-        let generations = std::mem::take(&mut self.generations);
-        let mut breeders: Vec<Breeder> = generations.into_values().filter_map(|held| held.breeder).collect();
-        breeders.iter().for_each(Breeder::dismiss);
-        while !breeders.is_empty()
-            && let Some(note) = inbox.recv().await
-        {
-            if let Note::ForkServerGone { pid, loss } = note {
-                loss.left.into_iter().for_each(|group| self.orphans.worker_ended(group));
-                breeders.retain(|breeder| breeder.pid() != pid);
-            }
-        }
-        self.reap_orphans();
-        let die = async {
-            while self.orphans.are_left() {
-                let _ = signals.child.recv().await;
-                self.reap_orphans();
-            }
-        };
-        let _ = tokio::time::timeout(DIES_WITHIN, die).await;
-        for socket in &self.sockets {
-            // What the user's main has kept of the socket must not keep the port.
-            socket.listener.shut_down();
-        }
     }
 }

@@ -25,12 +25,11 @@ pub(crate) fn end(pid: Pid, pidfd: BorrowedFd<'_>) {
     }
 }
 
-/// Ends a child that nobody will follow.
+/// Ends a child that nobody will follow, with its group, if it leads one already. Who calls sees to it that it is reaped:
+/// waiting for it could take for ever.
 pub(crate) fn discard(child: Pid) {
-    // One that may not be killed is not waited for: that could take for ever.
-    if insist(child, || kill(child, Signal::SIGKILL)) != Err(Errno::EPERM) {
-        process::wait_for(child);
-    }
+    let _ = end_group(child);
+    let _ = insist(child, || kill(child, Signal::SIGKILL));
 }
 
 /// Does it as oneself, or else as whose process it is.

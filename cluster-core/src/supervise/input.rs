@@ -15,6 +15,8 @@ pub(crate) enum Input {
     Born { peer: PeerId, pid: u32 },
     /// It could not be made.
     Stillborn { peer: PeerId, error: String },
+    /// Its program has code for the primary's side, or has not.
+    Directed { peer: PeerId, director: bool },
     /// Its sentinel watches.
     Online { peer: PeerId },
     /// It serves.
@@ -119,6 +121,12 @@ pub(crate) enum Action {
     StartForkServer { generation: u64 },
     /// Kill the fork server; its end will be told.
     KillForkServer { generation: u64 },
+    /// Tell the fork server as lost: it was killed, and does not die.
+    ForgetForkServer { generation: u64 },
+    /// It was asked for, and nothing will come of it.
+    Forget { peer: PeerId },
+    /// There is a director from now on, or none but the one that leaves.
+    Direct { director: bool },
     /// There are so many slots from now on.
     Resize { slots: u16 },
     /// Tell the world.
@@ -141,6 +149,8 @@ impl Action {
             Action::Tell(_) | Action::Reply { .. } | Action::ReplyReload { .. } | Action::Dismiss { .. } => {
                 true
             }
+            // The last that it hears is that this is done.
+            Action::Direct { director } => !director,
             Action::Spawn { .. }
             | Action::Drain { .. }
             | Action::Stay { .. }
@@ -152,6 +162,8 @@ impl Action {
             | Action::Close { .. }
             | Action::StartForkServer { .. }
             | Action::KillForkServer { .. }
+            | Action::ForgetForkServer { .. }
+            | Action::Forget { .. }
             | Action::Resize { .. }
             | Action::End(_) => false,
         }
@@ -180,7 +192,7 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) workers: u16,
-    /// The cluster has a director.
+    /// The cluster begins with a director.
     pub(crate) director: bool,
     /// More slots cannot be had.
     pub(crate) most_workers: u16,

@@ -18,6 +18,10 @@ pub(crate) const PARTING: Duration = Duration::from_millis(500);
 /// One that hangs tells where, and ends itself, within four seconds; the primary kills it after this.
 pub(crate) const DUMPING: Duration = Duration::from_secs(5);
 
+/// A process that has been killed is gone in a moment, unless it has very much memory. One that is still there after this
+/// is not waited for any longer: it is in a call of the kernel's that no signal ends.
+pub(crate) const DYING: Duration = Duration::from_secs(10);
+
 /// The number of SIGKILL.
 const KILLED: i32 = 9;
 
@@ -85,7 +89,10 @@ pub(crate) enum Phase {
         until: Instant,
     },
     /// Killed for this; its end will be told.
-    Killed(Killed),
+    Killed {
+        why: Killed,
+        until: Instant,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,9 +131,10 @@ impl Phase {
             | Phase::Asking { until }
             | Phase::Draining { until }
             | Phase::Leaving { until }
-            | Phase::Dumping { until } => Some(*until),
+            | Phase::Dumping { until }
+            | Phase::Killed { until, .. } => Some(*until),
             Phase::Parting { since } => Some(*since + PARTING),
-            Phase::Serving | Phase::Killed(_) => None,
+            Phase::Serving => None,
         }
     }
 }
@@ -154,7 +162,9 @@ impl Member {
     /// Whether its seat is another's, or nobody's.
     pub(crate) fn has_left(&self) -> bool {
         match self.phase {
-            Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_) => true,
+            Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed { .. } => {
+                true
+            }
             Phase::Forking { .. }
             | Phase::Booting { .. }
             | Phase::Serving
@@ -174,7 +184,7 @@ impl Member {
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
             | Phase::Dumping { .. }
-            | Phase::Killed(_) => false,
+            | Phase::Killed { .. } => false,
         }
     }
 
@@ -192,14 +202,14 @@ impl Member {
         let success = status.is_some_and(|status| status.success());
         let crashed_or = |fine: ExitReason| if success { fine } else { ExitReason::Crashed };
         match &self.phase {
-            Phase::Killed(Killed::Boot) => ExitReason::BootTimeout,
-            Phase::Killed(Killed::Drain) => ExitReason::DrainTimeout,
-            Phase::Killed(Killed::Leave) => self.farewell(status, true),
-            Phase::Killed(Killed::Stop) => ExitReason::Stopped,
+            Phase::Killed { why: Killed::Boot, .. } => ExitReason::BootTimeout,
+            Phase::Killed { why: Killed::Drain, .. } => ExitReason::DrainTimeout,
+            Phase::Killed { why: Killed::Leave, .. } => self.farewell(status, true),
+            Phase::Killed { why: Killed::Stop, .. } => ExitReason::Stopped,
             // However it ended: it was as good as killed.
-            Phase::Dumping { .. } | Phase::Killed(Killed::Hung) => ExitReason::Hung,
-            Phase::Killed(Killed::Superseded) => ExitReason::Superseded,
-            Phase::Killed(Killed::Garbled(why)) => ExitReason::Garbled(why.clone()),
+            Phase::Dumping { .. } | Phase::Killed { why: Killed::Hung, .. } => ExitReason::Hung,
+            Phase::Killed { why: Killed::Superseded, .. } => ExitReason::Superseded,
+            Phase::Killed { why: Killed::Garbled(why), .. } => ExitReason::Garbled(why.clone()),
             Phase::Forking { .. } | Phase::Booting { .. } => {
                 ExitReason::BootFailed("it ended before it was ready".to_owned())
             }

@@ -3,7 +3,7 @@ pub(crate) mod announce;
 mod breeder;
 mod condition;
 pub(crate) mod driver;
-mod force;
+pub(crate) mod force;
 mod input;
 mod member;
 mod note;

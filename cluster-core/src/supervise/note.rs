@@ -22,6 +22,8 @@ pub(crate) struct Loss {
     pub(crate) last_stderr: Vec<String>,
     /// Why its generation could not be prepared, where it has ended for that.
     pub(crate) unprepared: Option<String>,
+    /// That was under way, or all that it was there for.
+    pub(crate) interrupted: bool,
     /// What prepared it when it ended: killed with its group, and to be reaped.
     pub(crate) left: Option<Pid>,
 }

@@ -13,8 +13,8 @@ pub(crate) enum Nursery {
     Exec,
     /// The fork server takes requests.
     Up { since: Instant, backoff: Backoff },
-    /// It has been killed; its end will be told.
-    Killed { since: Instant, backoff: Backoff },
+    /// It has been killed; its end will be told by this time, or is not waited for.
+    Killed { since: Instant, until: Instant, backoff: Backoff },
     /// It is gone; another is started at this time.
     Waiting { until: Instant, backoff: Backoff },
     /// It was executed and runs `main`; at this time it is given up.
@@ -31,8 +31,10 @@ impl Nursery {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
-            Nursery::Exec | Nursery::Up { .. } | Nursery::Killed { .. } => None,
-            Nursery::Waiting { until, .. } | Nursery::Booting { until, .. } => Some(*until),
+            Nursery::Exec | Nursery::Up { .. } => None,
+            Nursery::Killed { until, .. }
+            | Nursery::Waiting { until, .. }
+            | Nursery::Booting { until, .. } => Some(*until),
         }
     }
 
@@ -40,7 +42,7 @@ impl Nursery {
     pub(crate) fn lost(&self, now: Instant) -> (Backoff, Duration) {
         match self {
             Nursery::Exec => (Backoff::default(), Duration::ZERO),
-            Nursery::Up { since, backoff } | Nursery::Killed { since, backoff } => {
+            Nursery::Up { since, backoff } | Nursery::Killed { since, backoff, .. } => {
                 (backoff.clone(), now - *since)
             }
             Nursery::Waiting { backoff, .. } | Nursery::Booting { backoff, .. } => {

@@ -18,6 +18,10 @@ use crate::birth::prepare::PROCESS_NAME as PREPARE_NAME;
 /// As the first process of a container we reap everybody, this long after we first saw them dead: until
 /// then it may be a child that somebody waits for.
 const PATIENCE_OF_PID_1: Duration = Duration::from_secs(30);
+/// So long what a fork server was making when it died may take to end, and so many processes that may be: it makes one at
+/// a time, by way of another.
+const HALF_BORN_FOR: Duration = Duration::from_secs(60);
+const HALF_BORN: u32 = 2;
 /// Groups of past workers that are remembered at the most.
 const PAST_GROUPS: usize = 4096;
 
@@ -27,8 +31,10 @@ pub(crate) struct Orphans {
     /// Unknown zombies, since when (as PID 1).
     unknown: HashMap<Pid, Instant>,
     own_pid: Pid,
-    /// A fork server was lost, perhaps in the middle of a fork: a worker may live that nobody knows.
-    fork_server_lost: bool,
+    /// A fork server was lost, perhaps in the middle of a fork: so many may live that nobody knows.
+    half_born: u32,
+    /// They have ended by then.
+    half_born_until: Option<Instant>,
 }
 
 /// What `/proc/PID/stat` says of a child.
@@ -47,18 +53,20 @@ impl Orphans {
 
     /// Those of this process, seen as if it had the pid `own_pid`.
     fn of(own_pid: Pid) -> Self {
-        Self { past: VecDeque::new(), unknown: HashMap::new(), own_pid, fork_server_lost: false }
+        Self { past: VecDeque::new(), unknown: HashMap::new(), own_pid, half_born: 0, half_born_until: None }
     }
 
-    /// A fork server is gone.
-    pub(crate) fn fork_server_lost(&mut self) {
-        self.fork_server_lost = true;
+    /// A fork server is gone that was perhaps in the middle of a fork.
+    pub(crate) fn may_be_half_born(&mut self, now: Instant) {
+        self.half_born += HALF_BORN;
+        self.half_born_until = Some(now + HALF_BORN_FOR);
     }
 
     /// A worker's process has been reaped.
     pub(crate) fn worker_ended(&mut self, pid: Pid) {
-        self.past.retain(|group| is_there(*group));
         self.past.push_back(pid);
+        // This one, too: the number of a group without processes may be another's next.
+        self.past.retain(|group| is_there(*group));
         if self.past.len() > PAST_GROUPS {
             self.past.pop_front();
         }
@@ -73,16 +81,17 @@ impl Orphans {
     /// Reaps zombies that workers left. `ours` are the processes that somebody else in here reaps. Answers
     /// with the time of the next look, if one is due without a signal.
     pub(crate) fn reap(&mut self, now: Instant, ours: &dyn Fn(Pid) -> bool) -> Option<Instant> {
+        if self.half_born_until.is_some_and(|until| until <= now) {
+            (self.half_born, self.half_born_until) = (0, None);
+        }
         let mut seen = HashMap::new();
         for pid in children().into_iter().filter(|pid| !ours(*pid)) {
             let Some(stat) = stat(pid).filter(|stat| stat.zombie) else { continue };
             let of_a_worker = |group: Pid| ours(group) || self.past.contains(&group);
-            // A fork server killed in the middle of a fork leaves the process in between, or a newborn.
-            let is_peer =
-                stat.name.starts_with("worker ") || [DIRECTOR_NAME, PREPARE_NAME].contains(&&*stat.name);
-            let half_born =
-                self.fork_server_lost && (stat.name == PROCESS_NAME || (is_peer && stat.group == pid));
-            let left_behind = of_a_worker(stat.group) || of_a_worker(stat.session) || half_born;
+            let of_ours = of_a_worker(stat.group) || of_a_worker(stat.session);
+            let half_born = !of_ours && self.half_born > 0 && stat.may_be_half_born(pid);
+            self.half_born -= u32::from(half_born);
+            let left_behind = of_ours || half_born;
             let since = *self.unknown.get(&pid).unwrap_or(&now);
             if left_behind || (self.own_pid.as_raw() == 1 && now - since >= PATIENCE_OF_PID_1) {
                 let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
@@ -117,6 +126,13 @@ fn stat(pid: Pid) -> Option<Stat> {
 }
 
 impl Stat {
+    /// A fork server killed in the middle of a fork leaves the process in between, or a newborn.
+    fn may_be_half_born(&self, pid: Pid) -> bool {
+        let is_peer =
+            self.name.starts_with("worker ") || [DIRECTOR_NAME, PREPARE_NAME].contains(&&*self.name);
+        self.name == PROCESS_NAME || (is_peer && self.group == pid)
+    }
+
     /// `PID (NAME) STATE PPID PGRP SESSION ..`; the name may itself hold parentheses and blanks (proc(5)).
     fn parse(line: &str) -> Option<Self> {
         let (start, end) = (line.find('(')?, line.rfind(')')?);
@@ -199,6 +215,42 @@ mod tests {
         }
         assert!(stat(group).is_none());
         assert!(child.wait().is_err(), "it has been reaped");
+    }
+
+    /// A child of that name that has ended, as users may have one.
+    fn zombie_named(folder: &std::path::Path, name: &str) -> (Child, Pid) {
+        let program = folder.join(name);
+        if !program.exists() {
+            // No copy: what is open for writing anywhere cannot be executed (execve(2)), and other tests fork.
+            std::os::unix::fs::symlink("/bin/true", &program).unwrap();
+        }
+        let child = Command::new("setsid").arg(&program).spawn().unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        while !stat(pid).unwrap().zombie {
+            std::thread::yield_now();
+        }
+        (child, pid)
+    }
+
+    #[test]
+    fn what_was_half_born_is_reaped_and_users_children_of_the_same_name_are_not() {
+        let folder = std::env::temp_dir().join(format!("cluster-orphans-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (mut orphans, now) = (Orphans::new(), Instant::now());
+        let reap = |orphans: &mut Orphans, at, name| {
+            let (mut child, pid) = zombie_named(&folder, name);
+            orphans.reap(at, &|other| other != pid);
+            child.wait().is_err()
+        };
+        assert!(!reap(&mut orphans, now, PROCESS_NAME), "no fork server was lost");
+        orphans.may_be_half_born(now);
+        assert!(!reap(&mut orphans, now, "true"), "it has another name");
+        assert!(reap(&mut orphans, now, PROCESS_NAME), "the one in between");
+        assert!(reap(&mut orphans, now, PROCESS_NAME), "the newborn, which has no name of its own yet");
+        assert!(!reap(&mut orphans, now, PROCESS_NAME), "there were no more");
+        orphans.may_be_half_born(now);
+        assert!(!reap(&mut orphans, now + HALF_BORN_FOR, PROCESS_NAME), "those have ended long ago");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -204,6 +204,10 @@ impl Peer {
         // First, because one that cannot be killed from here does it itself.
         let _ = control::try_send(self.control.as_fd(), &ToWorker::Kill);
         if let Some(process) = &self.process {
+            // Once it has been reaped its number may be another's; its group went with it.
+            if process::is_reaped(process.pidfd.as_fd()) {
+                return;
+            }
             let _ = force::end_group(process.pid);
             force::end(process.pid, process.pidfd.as_fd());
         }
@@ -286,8 +290,9 @@ impl Follower {
     async fn take(&mut self, heard: Heard) {
         match heard {
             Heard::Nothing => {}
-            Heard::Online => {
+            Heard::Online { director } => {
                 self.relays = false;
+                self.tell(Input::Directed { peer: self.peer, director }).await;
                 self.tell(Input::Online { peer: self.peer }).await;
             }
             Heard::Input(input) => self.tell(input).await,
@@ -340,7 +345,7 @@ impl Follower {
 /// One packet of a worker.
 enum Heard {
     Nothing,
-    Online,
+    Online { director: bool },
     Input(Input),
     End,
     Garbage,
@@ -361,7 +366,7 @@ fn hear(peer: PeerId, control: &AsyncFd<Arc<OwnedFd>>, pid: Pid) -> Heard {
     Heard::Input(match received.message {
         ToPrimary::Hello { protocol } if protocol == PROTOCOL => Input::Time,
         ToPrimary::Hello { .. } => return Heard::Garbage,
-        ToPrimary::Online => return Heard::Online,
+        ToPrimary::Online { director } => return Heard::Online { director },
         ToPrimary::Ready => Input::Ready { peer },
         ToPrimary::Draining => Input::Draining { peer },
         ToPrimary::Finished { error } => Input::Finished { peer, error },

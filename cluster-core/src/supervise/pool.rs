@@ -39,6 +39,8 @@ pub(crate) struct Pool {
     members: BTreeMap<PeerId, Member>,
     /// Of which generation new workers are.
     generation: u64,
+    /// Whether that has a director.
+    directed: bool,
     /// Where workers of each open generation come from.
     nurseries: BTreeMap<u64, Nursery>,
     reloads: Reloads,
@@ -69,6 +71,7 @@ impl Pool {
             places: Places::new(now, policy.workers, policy.director),
             members: BTreeMap::new(),
             generation: FIRST_GENERATION,
+            directed: policy.director,
             nurseries: BTreeMap::from([(FIRST_GENERATION, nursery)]),
             reloads: Reloads::new(FIRST_GENERATION),
             recycler: Recycler::default(),
@@ -90,6 +93,7 @@ impl Pool {
         match input {
             Input::Born { peer, pid } => self.born(now, peer, pid),
             Input::Stillborn { peer, error } => self.stillborn(now, peer, error),
+            Input::Directed { peer, director } => self.reloads.learn(peer, director),
             Input::Online { peer } => self.online(peer),
             Input::Ready { peer } => self.ready(now, peer),
             Input::Draining { peer } => self.wants_to_leave(now, peer),
@@ -97,7 +101,7 @@ impl Pool {
             Input::Finished { peer, error } => {
                 self.said(now, peer, LastWord::Finished { error, drained: false });
             }
-            Input::Garbled { peer, why } => self.kill(peer, Killed::Garbled(why)),
+            Input::Garbled { peer, why } => self.kill(now, peer, Killed::Garbled(why)),
             Input::Exited { peer, end } => self.exited(now, peer, end),
             Input::ForkServerUp { generation, pid } => self.fork_server_up(now, generation, pid),
             Input::ForkServerLost { generation, why, last_stderr } => {
@@ -135,15 +139,17 @@ impl Pool {
 
     /// When time alone will change something.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let spawns = self.places.all().filter_map(|(_, place)| match place.holder {
+        let spawns = self.places.all().filter_map(|(seat, place)| match place.holder {
+            Holder::Waiting(_) if !self.is_wanted(seat) => None,
             // A seat waits for the nursery, not for the clock, while that cannot spawn.
             Holder::Waiting(until) if self.can_spawn(self.generation) => Some(until),
             Holder::Waiting(_) | Holder::Member(_) | Holder::Vacant => None,
         });
         let members = self.members.values().filter_map(|member| member.phase.deadline());
         let nurseries = self.nurseries.iter().filter_map(|(generation, nursery)| {
-            // What happens to a generation that is tried, or over, is not the nursery's to say.
             match nursery {
+                Nursery::Killed { until, .. } => Some(*until),
+                // What else happens to a generation that is tried, or over, is not the nursery's to say.
                 _ if *generation != self.generation => None,
                 // Nobody is made any more.
                 Nursery::Waiting { .. } if !self.is_serving() => None,
@@ -216,7 +222,7 @@ impl Pool {
             // Told to leave before it was born: the word waits in its socket.
             Phase::Draining { .. } => self.tell_draining(peer),
             // Now it can be.
-            Phase::Killed(why) => self.kill(peer, why),
+            Phase::Killed { why, .. } => self.kill(now, peer, why),
             Phase::Forking { .. }
             | Phase::Booting { .. }
             | Phase::Serving
@@ -252,7 +258,7 @@ impl Pool {
                 | Phase::Parting { .. }
                 | Phase::Leaving { .. }
                 | Phase::Dumping { .. }
-                | Phase::Killed(_),
+                | Phase::Killed { .. },
                 _,
             ) => return,
         }
@@ -302,16 +308,17 @@ impl Pool {
         while let Some((peer, phase)) = self.overdue(now) {
             match phase {
                 Phase::Forking { .. } => self.fork_request_timed_out(now, peer),
-                Phase::Booting { .. } => self.kill(peer, Killed::Boot),
+                Phase::Booting { .. } => self.kill(now, peer, Killed::Boot),
                 Phase::Asking { .. } => self.let_leave(now, peer),
-                Phase::Draining { .. } => self.kill(peer, Killed::Drain),
+                Phase::Draining { .. } => self.kill_at_once(now, peer, Killed::Drain),
                 Phase::Parting { since } => self.takes_its_time(now, peer, since),
-                Phase::Leaving { .. } => self.kill(peer, Killed::Leave),
-                Phase::Dumping { .. } => self.kill(peer, Killed::Hung),
-                Phase::Serving | Phase::Killed(_) => {}
+                Phase::Leaving { .. } => self.kill(now, peer, Killed::Leave),
+                Phase::Dumping { .. } => self.kill(now, peer, Killed::Hung),
+                Phase::Killed { .. } => self.does_not_die(now, peer),
+                Phase::Serving => {}
             }
         }
-        self.time_out_fork_server(now);
+        self.time_out_fork_servers(now);
     }
 
     fn overdue(&self, now: Instant) -> Option<(PeerId, Phase)> {
@@ -325,8 +332,8 @@ impl Pool {
             return;
         }
         let is_due = |holder| matches!(holder, Holder::Waiting(until) if until <= now);
-        let due: Vec<Seat> =
-            self.places.all().filter(|(_, place)| is_due(place.holder)).map(|(seat, _)| seat).collect();
+        let due = self.places.all().filter(|(seat, place)| is_due(place.holder) && self.is_wanted(*seat));
+        let due: Vec<Seat> = due.map(|(seat, _)| seat).collect();
         for seat in due {
             let peer = self.next_peer(seat);
             let generation = self.generation;
@@ -335,6 +342,14 @@ impl Pool {
                 place.holder = Holder::Member(peer);
             }
             self.actions.push(Action::Spawn { peer, seat, generation, entry: Entry::Vacant });
+        }
+    }
+
+    /// Whether the present generation has somebody for it.
+    fn is_wanted(&self, seat: Seat) -> bool {
+        match seat {
+            Seat::Slot(_) => true,
+            Seat::Director => self.directed,
         }
     }
 

@@ -11,6 +11,8 @@ pub(crate) struct Service {
     /// How it stands, from events alone.
     picture: Status,
     course: Course,
+    /// How many fork servers were lost since a worker was made.
+    lost: u32,
     /// The last `STATUS=` that was told.
     line: String,
 }
@@ -34,13 +36,18 @@ enum Reload {
 impl Service {
     pub(crate) fn new(slots: u16, generation: u64) -> Self {
         let picture = Status { slots, generation, ..Status::default() };
-        Self { picture, course: Course::Starting, line: String::new() }
+        Self { picture, course: Course::Starting, lost: 0, line: String::new() }
     }
 
     /// What to say of an event: the lines of one message, or nothing. `monotonic` is the time since the boot of the
     /// machine, by which systemd tells the answer to its signal from an older reload.
     pub(crate) fn lines(&mut self, event: &Event, monotonic: Duration) -> Vec<String> {
         self.picture.apply(event);
+        match event {
+            Event::ForkServerLost { .. } => self.lost = self.lost.saturating_add(1),
+            Event::WorkerStarted { .. } => self.lost = 0,
+            _ => {}
+        }
         let mut lines: Vec<String> = self.turn(event, monotonic).iter().map(NotifyState::to_string).collect();
         let line = self.describe();
         if line != self.line {
@@ -51,9 +58,10 @@ impl Service {
     }
 
     /// Whether a watchdog may be told that all is well: the driver asks, so it turns; and somebody serves, or may yet.
-    /// Where every worker waits for its restart nobody does. A stop has deadlines of its own.
+    /// Where every worker waits for its restart nobody does. A stop has deadlines of its own, and so has a new fork server
+    /// that runs `main`; but where that is lost, too, nobody may ever come.
     pub(crate) fn is_alive(&self) -> bool {
-        !self.picture.workers.is_empty() || matches!(self.course, Course::Stopping { .. })
+        !self.picture.workers.is_empty() || self.lost == 1 || matches!(self.course, Course::Stopping { .. })
     }
 
     /// What changes the service manager's mind.
@@ -315,6 +323,23 @@ mod tests {
         assert!(!service.is_alive(), "it waits for its restart");
         service.tell(&Event::Stopping { connections: 0, asked: true });
         assert!(service.is_alive(), "the director may take its time");
+    }
+
+    #[test]
+    fn a_watchdog_is_told_while_one_new_fork_server_runs_main_and_not_for_a_second() {
+        let lost = || Event::ForkServerLost { why: "SIGKILL".into(), again_in: Duration::ZERO };
+        let mut service = serving();
+        service.tell(&lost());
+        service.picture.workers.clear();
+        assert!(service.is_alive(), "its deadline is the boot timeout");
+        service.tell(&Event::ForkServerReady { pid: 7 });
+        service.tell(&lost());
+        assert!(!service.is_alive(), "nobody serves, and nobody may ever");
+        service.tell(&started(3));
+        service.picture.workers.clear();
+        assert!(!service.is_alive(), "it waits for its restart");
+        service.tell(&lost());
+        assert!(service.is_alive());
     }
 
     #[test]

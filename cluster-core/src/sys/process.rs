@@ -36,6 +36,16 @@ pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: Signal) -> nix::Result<(
     Errno::result(done).map(drop)
 }
 
+/// Whether the process has ended and was reaped, so that its number may be another's. One that has ended and was not is
+/// still there for a signal.
+pub(crate) fn is_reaped(pidfd: BorrowedFd<'_>) -> bool {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is none; signal 0 asks and does nothing (kill(2)).
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, none, 0) };
+    // EPERM is another user's, which is there.
+    Errno::result(done).is_err_and(|err| err == Errno::ESRCH)
+}
+
 /// Reaps the child behind a pidfd if it has ended: how, and what it used.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> nix::Result<Option<(ExitStatus, Usage)>> {
     // SAFETY: both are plain data for which all zero is valid.
@@ -110,7 +120,7 @@ pub(crate) struct AcrossExec {
     /// The number of the step that failed is added to it, from 1.
     pub(crate) failed: Arc<EventFd>,
     /// Is told by this signal that its parent is gone.
-    pub(crate) parent_death: Option<Signal>,
+    pub(crate) parent_death: Signal,
 }
 
 /// Adds `setup` to a command, to run between its fork and its exec.
@@ -142,11 +152,9 @@ pub(crate) fn before_exec(command: &mut Command, setup: AcrossExec) {
             })?;
         }
         // AFTER the steps: another user has none.
-        if let Some(signal) = setup.parent_death {
-            nix::sys::prctl::set_pdeathsig(signal)?;
-            if nix::unistd::getppid() != parent {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
+        nix::sys::prctl::set_pdeathsig(setup.parent_death)?;
+        if nix::unistd::getppid() != parent {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
         setup.blocked.thread_set_mask().map_err(io::Error::from)
     };
@@ -177,7 +185,9 @@ mod tests {
         let pidfd = pidfd_open(Pid::from_raw(child.id() as i32)).unwrap();
         let mut fds = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
         nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE).unwrap();
+        assert!(!is_reaped(pidfd.as_fd()), "it has ended, and has its number still");
         let (status, usage) = reap(pidfd.as_fd()).unwrap().unwrap();
+        assert!(is_reaped(pidfd.as_fd()));
         assert_eq!(status.code(), Some(7));
         assert!((100 << 10..1 << 30).contains(&usage.max_rss), "bytes, not KiB: {usage:?}");
         assert!(usage.user + usage.system < Duration::from_secs(60), "{usage:?}");

@@ -127,7 +127,7 @@ impl FalsePrimary {
             match control::receive::<ToPrimary>(self.lines.control.as_fd(), true)? {
                 Some(received) if received.message == ToPrimary::Ready => return Ok(()),
                 Some(received) => match received.message {
-                    ToPrimary::Hello { .. } | ToPrimary::Online => {}
+                    ToPrimary::Hello { .. } | ToPrimary::Online { .. } => {}
                     other => return Err(io::Error::other(format!("it says {other:?}"))),
                 },
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -114,6 +114,10 @@ fn configure(mut builder: Builder, knobs: &Knobs) -> Builder {
 
 /// What is called at a birth and before an end.
 fn hook(mut builder: Builder, knobs: &Knobs) -> Builder {
+    if knobs.has("prepares") {
+        let knobs = knobs.clone();
+        builder = builder.prepare(move || prepare(&knobs));
+    }
     if knobs.has("fork-hooks") {
         let (before, after) = (knobs.clone(), knobs.clone());
         builder = builder.before_fork(move || around_fork(&before, "before_fork"));
@@ -130,6 +134,21 @@ fn hook(mut builder: Builder, knobs: &Knobs) -> Builder {
             .on_worker_stop(move |_| in_worker(second, "stop-2"));
     }
     builder
+}
+
+/// Notes who prepares.
+fn prepare(knobs: &Knobs) -> io::Result<()> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let fields = ["Uid", "Gid", "Groups", "NoNewPrivs", "CapEff"];
+    let of_those = |line: &&str| line.split_once(':').is_some_and(|(name, _)| fields.contains(&name));
+    let words = status.lines().filter(of_those).flat_map(str::split_whitespace);
+    knobs.note(&words.collect::<Vec<_>>().join(" "));
+    if knobs.has("prepare-hangs") {
+        let child = std::process::Command::new("sleep").arg("600").spawn()?;
+        knobs.note(&format!("child {}", child.id()));
+        thread::sleep(Duration::from_secs(600));
+    }
+    Ok(())
 }
 
 fn around_fork(knobs: &Knobs, what: &str) -> Result<(), String> {

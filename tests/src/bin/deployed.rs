@@ -1,9 +1,10 @@
 //! A program of which there are several builds: `deployed fork|await ADDR`. What a build does is in a note behind its
-//! own executable file (`Build` in `tests/tests/reload.rs` writes it): a name, and how it misbehaves.
+//! own executable file (`build` in `tests/src/site.rs` writes it): a name, and how it misbehaves.
 //!
 //! It answers each connection with `NAME ID SLOT PID GENERATION`; one that says `reload` has the director reload, and is
 //! told how that went.
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs, process};
 
@@ -12,6 +13,7 @@ use cluster_core::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::Notify;
 
 /// Begins the note.
 const NOTE: &[u8] = b"\nBUILD ";
@@ -59,6 +61,10 @@ fn main() -> ExitCode {
         eprintln!("{}: no configuration", build.name);
         process::exit(3);
     }
+    if build.has("stuck") && role() != Role::Primary {
+        eprintln!("{}: stuck", build.name);
+        std::thread::sleep(Duration::from_secs(600));
+    }
     let cluster = cluster(build, addr, knobs.first().map(String::as_str));
     let ended = if method == "fork" { cluster.run() } else { run_await(cluster) };
     match ended {
@@ -78,19 +84,21 @@ fn cluster(build: Build, addr: &str, scheduling: Option<&str>) -> Ready {
         Some("least") => Scheduling::LeastConnections,
         _ => Scheduling::Shared,
     };
-    Cluster::builder()
+    let builder = Cluster::builder()
         .workers(3)
         .scheduling(scheduling)
         .boot_timeout(Duration::from_secs(2))
         .wait_for_ready()
-        .bind("main", addr)
-        .on_ask(|worker: WorkerRef, _: Reload| async move {
-            Ok::<_, BoxError>(match worker.cluster().reload().await {
-                Ok(()) => "reloaded".to_owned(),
-                Err(err) => format!("{err:?}"),
-            })
-        })
-        .worker(move |worker| serve(worker, build))
+        .bind("main", addr);
+    let builder = if build.has("undirected") { builder } else { builder.on_ask(reload) };
+    builder.worker(move |worker| serve(worker, build))
+}
+
+async fn reload(worker: WorkerRef, _: Reload) -> Result<String, BoxError> {
+    Ok(match worker.cluster().reload().await {
+        Ok(()) => "reloaded".to_owned(),
+        Err(err) => format!("{err:?}"),
+    })
 }
 
 async fn serve(worker: Worker, build: Build) -> Result<(), BoxError> {
@@ -100,18 +108,23 @@ async fn serve(worker: Worker, build: Build) -> Result<(), BoxError> {
         std::future::pending::<()>().await;
     }
     worker.ready();
+    let first = Arc::new(Notify::new());
     if build.has("dies") {
-        let name = build.name.clone();
+        let (name, first) = (build.name.clone(), first.clone());
         tokio::spawn(async move {
             // It serves for that long.
+            first.notified().await;
             tokio::time::sleep(Duration::from_millis(200)).await;
             eprintln!("{name}: cannot go on");
             process::abort();
         });
     }
     while let Some(connection) = acceptor.accept().await {
-        let (worker, name) = (worker.clone(), build.name.clone());
-        worker.clone().spawn(async move { drop(answer(connection, worker, name).await) });
+        let (worker, name, first) = (worker.clone(), build.name.clone(), first.clone());
+        worker.clone().spawn(async move {
+            drop(answer(connection, worker, name).await);
+            first.notify_one();
+        });
     }
     Ok(())
 }

@@ -186,6 +186,11 @@ fn garble(case: &str, me: u64) -> io::Result<()> {
         "control-noise" => write(&lines.control, &[0xff; 99], &[]),
         "control-empty" => write(&lines.control, &[], &[]),
         "control-long" => write(&lines.control, &vec![1; 100_000], &[]),
+        // Sound, and no end of it.
+        "control-flood" => {
+            std::thread::spawn(move || flood(&lines.control));
+            Ok(())
+        }
         "control-descriptors" => write(&lines.control, &[0xff; 9], &[&null()?, &null()?]),
         _ => Ok(()),
     }
@@ -237,6 +242,18 @@ fn endless(socket: &OwnedFd) -> io::Result<()> {
         match send(socket.as_raw_fd(), &noise, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) | Err(nix::Error::EAGAIN) => {}
             Err(err) => return Err(err.into()),
+        }
+    }
+}
+
+/// Says that it is ready, until nobody takes it any more.
+fn flood(control: &OwnedFd) {
+    /// As the protocol encodes it.
+    const READY: [u8; 1] = [2];
+    loop {
+        match send(control.as_raw_fd(), &READY, MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) | Err(nix::Error::EAGAIN) => {}
+            Err(_) => return,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Making processes, and letting go of those that never came to be.
-use nix::unistd::fchown;
+use nix::unistd::{Pid, fchown};
 
 use crate::birth::executable::Execution;
 use crate::id::{PeerId, Seat};
@@ -94,10 +94,13 @@ impl Driver {
         };
         let pid = of.executable.execute(execution).map_err(|err| err.to_string())?;
         // Nobody but us reaps it, so the pid is its own until then.
-        let pidfd = process::pidfd_open(pid).map_err(|err| {
-            force::discard(pid);
-            format!("pidfd_open: {err}")
-        })?;
+        let pidfd = match process::pidfd_open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(err) => {
+                self.discard(pid);
+                return Err(format!("pidfd_open: {err}"));
+            }
+        };
         self.follow(Born { peer, pid, pidfd });
         Ok(())
     }
@@ -116,15 +119,24 @@ impl Driver {
         let (peer, pid) = (born.peer, born.pid);
         self.no_longer_unborn(peer);
         let watcher = Watcher { notes: self.notes.clone(), exchange: self.exchange.clone() };
-        let Some(held) = self.peers.get_mut(&peer) else { return };
+        let Some(held) = self.peers.get_mut(&peer) else {
+            // It was given up while it was made.
+            return self.discard(pid);
+        };
         let told = match held.follow(born, !self.forks, watcher) {
             Ok(()) => Input::Born { peer, pid: pid.as_raw() as u32 },
             Err(err) => {
                 self.give_up_peer(peer);
-                force::discard(pid);
+                self.discard(pid);
                 Input::Stillborn { peer, error: format!("cannot follow {peer}: {err}") }
             }
         };
         self.untold.push_back(told);
+    }
+
+    /// Ends a process that nobody follows. It is reaped with what workers leave behind.
+    fn discard(&mut self, pid: Pid) {
+        force::discard(pid);
+        self.orphans.worker_ended(pid);
     }
 }

@@ -1,6 +1,7 @@
 //! The programs that workers are made of: one per generation, held open, with its fork server.
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Instant;
 
 use nix::unistd::Pid;
 
@@ -54,7 +55,7 @@ impl Driver {
     fn begin(&mut self, generation: u64, executable: Executable) -> Result<(), String> {
         let breeder = if self.forks || self.prepares {
             let execute = self.send_out(&executable, generation, true);
-            Some(execute.map_err(|err| format!("cannot execute the program: {err}"))?)
+            Some(execute.map_err(|err| err.to_string())?)
         } else {
             None
         };
@@ -118,21 +119,36 @@ impl Driver {
         }
     }
 
+    /// One that does not die, though it was killed, is not waited for.
+    pub(super) fn forget_fork_server(&mut self, generation: u64) {
+        let Some(held) = self.generations.get(&generation) else { return };
+        let Some(pid) = held.breeder.as_ref().map(Breeder::pid) else { return };
+        let why = "it was killed and does not die".to_owned();
+        // What it may still be at is not begun beside it.
+        let unprepared = (!held.prepared).then(|| why.clone());
+        self.fork_server_gone(
+            pid,
+            Loss { why, last_stderr: Vec::new(), unprepared, interrupted: false, left: None },
+        );
+    }
+
     /// A fork server has ended: what it was asked for and has not answered it never will.
     pub(super) fn fork_server_gone(&mut self, pid: Pid, loss: Loss) {
-        let Loss { why, last_stderr, unprepared, left } = loss;
+        let Loss { why, last_stderr, unprepared, interrupted, left } = loss;
         // What was interrupted is not begun anew, no more than what has failed.
         let whose = if self.forks { "the fork server" } else { "its process" };
-        let unprepared = unprepared.or_else(|| left.map(|_| format!("{whose} was lost ({why})")));
+        let unprepared = unprepared.or_else(|| interrupted.then(|| format!("{whose} was lost ({why})")));
         left.into_iter().for_each(|group| self.orphans.worker_ended(group));
         let is_its = |held: &Generation| held.breeder.as_ref().is_some_and(|breeder| breeder.pid() == pid);
         let found = self.generations.iter_mut().find(|(_, held)| is_its(held));
         let Some((&generation, held)) = found else { return };
         held.breeder = None;
         let (unborn, closed) = (std::mem::take(&mut held.unborn), held.closed);
+        if !unborn.is_empty() || !held.prepared {
+            self.orphans.may_be_half_born(Instant::now());
+        }
         // It had that to do and nothing else.
         let done = !self.forks && held.prepared;
-        self.orphans.fork_server_lost();
         if closed {
             self.generations.remove(&generation);
         } else if !done {

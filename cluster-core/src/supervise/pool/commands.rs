@@ -212,7 +212,7 @@ impl Pool {
                     | Phase::Parting { .. }
                     | Phase::Leaving { .. }
                     | Phase::Dumping { .. }
-                    | Phase::Killed(_),
+                    | Phase::Killed { .. },
                 )
                 | None => place.holder = Holder::Waiting(now),
             },
@@ -233,7 +233,7 @@ impl Pool {
     /// A worker has ended; `told` says how.
     pub(super) fn commands_see_end(&mut self, worker: WorkerId, slot: Slot, member: &Member, told: &str) {
         // One that was told to leave before it was ready has not failed; its successor is waited for.
-        let turned_away = matches!(member.phase, Phase::Killed(Killed::Stop));
+        let turned_away = matches!(member.phase, Phase::Killed { why: Killed::Stop, .. });
         let failed = !member.told.ready
             && !turned_away
             && !matches!(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, Exit, ExitReason, Next};
 use crate::id::{PeerId, Seat, Slot, WorkerId};
 use crate::supervise::input::{Action, End, Verdict};
-use crate::supervise::member::{DUMPING, Killed, LastWord, Member, Phase};
+use crate::supervise::member::{DUMPING, DYING, Killed, LastWord, Member, Phase};
 use crate::supervise::nursery::{FORK_TIMEOUT, Nursery};
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
@@ -18,7 +18,7 @@ impl Pool {
         let Some(member) = self.members.remove(&peer) else { return };
         // One that was killed before it was a process has ended for that.
         let reason = match &member.phase {
-            Phase::Killed(Killed::Stop | Killed::Superseded) => member.reason(now, None),
+            Phase::Killed { why: Killed::Stop | Killed::Superseded, .. } => member.reason(now, None),
             Phase::Forking { .. }
             | Phase::Booting { .. }
             | Phase::Serving
@@ -27,7 +27,7 @@ impl Pool {
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
             | Phase::Dumping { .. }
-            | Phase::Killed(_) => ExitReason::BootFailed(error),
+            | Phase::Killed { .. } => ExitReason::BootFailed(error),
         };
         self.ended(now, peer, member, reason, End::default());
     }
@@ -36,6 +36,21 @@ impl Pool {
         let Some(member) = self.members.remove(&peer) else { return };
         let reason = member.reason(now, end.status);
         self.ended(now, peer, member, reason, end);
+    }
+
+    /// It was killed long ago, and is still there.
+    pub(super) fn does_not_die(&mut self, now: Instant, peer: PeerId) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        if member.pid != 0 {
+            // Whatever waits for its end waits no longer. The driver sees to what is left, whenever it ends.
+            let why =
+                format!("it was killed {DYING:?} ago and is still there: the kernel does not let it go");
+            return self.exited(now, peer, End { last_stderr: vec![why], ..End::default() });
+        }
+        if let Phase::Killed { until, .. } = &mut member.phase {
+            *until = now + FORK_TIMEOUT;
+        }
+        self.wait_for_end_of_fork_server(now, peer);
     }
 
     /// A process is no more: tells it, and decides what becomes of its seat.
@@ -153,6 +168,7 @@ impl Pool {
         let may_restart = planned || self.may_restart(peer, end);
         let hopeless = self.serving() == 0 && self.budget.spent(&self.policy.restart).is_some();
         let held = Holder::Member(peer);
+        let wanted = self.is_wanted(member.seat);
         if serves
             && self.places.get(member.seat).is_some_and(|place| place.holder == held)
             && self.inherit(member.seat)
@@ -164,7 +180,7 @@ impl Pool {
         if place.holder != held {
             return if serves { Next::AlreadyReplaced } else { Next::NotReplaced };
         }
-        if !serves || !may_restart {
+        if !serves || !may_restart || !wanted {
             place.holder = Holder::Vacant;
             return Next::NotReplaced;
         }
@@ -263,7 +279,20 @@ impl Pool {
         }
     }
 
-    pub(super) fn time_out_fork_server(&mut self, now: Instant) {
+    pub(super) fn time_out_fork_servers(&mut self, now: Instant) {
+        for (generation, nursery) in &mut self.nurseries {
+            if let Nursery::Killed { until, .. } = nursery
+                && *until <= now
+            {
+                // It does not die: what it was asked for is told as lost, as at its end.
+                *until = now + DYING;
+                self.actions.push(Action::ForgetForkServer { generation: *generation });
+            }
+        }
+        self.time_out_present(now);
+    }
+
+    fn time_out_present(&mut self, now: Instant) {
         let (generation, serves) = (self.generation, self.is_serving());
         // One that is tried has the reload's deadline; one that is over has none.
         let Some(nursery) = self.nurseries.get_mut(&generation) else { return };
@@ -273,7 +302,7 @@ impl Pool {
                 self.actions.push(Action::StartForkServer { generation });
             }
             Nursery::Booting { until, backoff } if until <= now => {
-                *nursery = Nursery::Killed { since: now, backoff };
+                *nursery = Nursery::Killed { since: now, until: now + DYING, backoff };
                 self.actions.push(Action::KillForkServer { generation });
             }
             Nursery::Exec
@@ -284,14 +313,32 @@ impl Pool {
         }
     }
 
-    /// The fork server is stuck: it is killed, and its end turns this request into a stillbirth.
     pub(super) fn fork_request_timed_out(&mut self, now: Instant, peer: PeerId) {
         let Some(member) = self.members.get_mut(&peer) else { return };
         member.phase = Phase::Forking { until: now + FORK_TIMEOUT };
-        let generation = member.generation;
+        self.wait_for_end_of_fork_server(now, peer);
+    }
+
+    /// The fork server is stuck: it is killed, and its end, or that it does not end, turns this request into a stillbirth.
+    fn wait_for_end_of_fork_server(&mut self, now: Instant, peer: PeerId) {
+        let Some(generation) = self.members.get(&peer).map(|member| member.generation) else { return };
+        match self.nurseries.get(&generation) {
+            Some(Nursery::Up { .. } | Nursery::Killed { .. }) => self.kill_fork_server(now, generation),
+            // What is executed is a process at once, or is not.
+            Some(Nursery::Exec) => {}
+            // That generation is over, and nobody waits for its fork server's end.
+            Some(Nursery::Waiting { .. } | Nursery::Booting { .. }) | None => {
+                self.actions.push(Action::Forget { peer });
+                self.stillborn(now, peer, "its fork server does not answer".to_owned());
+            }
+        }
+    }
+
+    /// Kills one that takes requests, and no answer is expected of any more.
+    pub(super) fn kill_fork_server(&mut self, now: Instant, generation: u64) {
         let Some(nursery) = self.nurseries.get_mut(&generation) else { return };
         if let Nursery::Up { since, backoff } = nursery.clone() {
-            *nursery = Nursery::Killed { since, backoff };
+            *nursery = Nursery::Killed { since, until: now + DYING, backoff };
             self.actions.push(Action::KillForkServer { generation });
         }
     }

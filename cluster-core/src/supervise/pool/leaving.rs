@@ -26,7 +26,7 @@ impl Pool {
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
             | Phase::Dumping { .. }
-            | Phase::Killed(_) => return,
+            | Phase::Killed { .. } => return,
         };
         if let (PeerId::Director(_), Course::Stopping { .. }) = (peer, &self.course) {
             // It hears the workers to their end.
@@ -116,7 +116,7 @@ impl Pool {
             Phase::Forking { .. } | Phase::Booting { .. } | Phase::Serving => {
                 (false, Phase::Parting { since: now })
             }
-            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_) => {
+            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed { .. } => {
                 return;
             }
         };

@@ -86,10 +86,10 @@ impl Pool {
             // One that is tried serves, and has connections of its own.
             Some(Phase::Serving | Phase::Asking { .. }) => self.see_off(now, peer, why),
             Some(Phase::Forking { .. } | Phase::Booting { .. } | Phase::Parting { .. }) => {
-                self.kill(peer, Killed::Stop);
+                self.kill(now, peer, Killed::Stop);
             }
             Some(
-                Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_),
+                Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed { .. },
             )
             | None => {}
         }
@@ -99,22 +99,24 @@ impl Pool {
     pub(super) fn see_off(&mut self, now: Instant, peer: PeerId, why: Leave) {
         let patience = match self.members.get(&peer).map(|member| &member.phase) {
             Some(Phase::Serving | Phase::Asking { .. }) => self.policy.drain_timeout + DRAIN_GRACE,
-            Some(Phase::Forking { .. } | Phase::Booting { .. }) => UNREADY_DRAIN,
+            // Its fork server may take its time.
+            Some(Phase::Forking { .. }) => FORK_TIMEOUT,
+            Some(Phase::Booting { .. }) => UNREADY_DRAIN,
             Some(
                 Phase::Draining { .. }
                 | Phase::Parting { .. }
                 | Phase::Leaving { .. }
                 | Phase::Dumping { .. }
-                | Phase::Killed(_),
+                | Phase::Killed { .. },
             )
             | None => return,
         };
         self.drain(peer, now + patience, why, false);
-        self.limit_generations();
+        self.limit_generations(now);
     }
 
     /// What drains for very long must not pile up, reload after reload.
-    fn limit_generations(&mut self) {
+    fn limit_generations(&mut self, now: Instant) {
         let drains = |member: &Member| member.has_left() && member.generation != self.generation;
         let mut draining: Vec<u64> =
             self.members.values().filter(|member| drains(member)).map(|member| member.generation).collect();
@@ -126,9 +128,10 @@ impl Pool {
             let peers: Vec<_> =
                 self.members.iter().filter(|(_, member)| of_it(member)).map(|(peer, _)| *peer).collect();
             for peer in peers {
-                let ends = |member: &Member| matches!(member.phase, Phase::Dumping { .. } | Phase::Killed(_));
+                let ends =
+                    |member: &Member| matches!(member.phase, Phase::Dumping { .. } | Phase::Killed { .. });
                 if !self.members.get(&peer).is_some_and(ends) {
-                    self.kill(peer, Killed::Superseded);
+                    self.kill(now, peer, Killed::Superseded);
                 }
             }
         }

@@ -34,7 +34,7 @@ pub(super) struct Newcomer {
 
 impl Place {
     /// A seat that wants somebody at once.
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { holder: Holder::Waiting(now), newcomer: None, backoff: Backoff::default() }
     }
 

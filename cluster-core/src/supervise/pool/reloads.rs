@@ -28,6 +28,9 @@ pub(super) struct Rollout {
     pub(super) since: Instant,
     pub(super) askers: Vec<Asker>,
     pub(super) stage: Stage,
+    /// Whether there was a director before, and is one then; that is not known until its first worker has said so.
+    pub(super) had_director: bool,
+    pub(super) has_director: Option<bool>,
 }
 
 /// What is why.
@@ -88,6 +91,15 @@ impl Reloads {
             Stage::Opening { .. } | Stage::Trial { .. } => rollout.to == generation,
             Stage::Rolling(_) | Stage::Back(_) => false,
         })
+    }
+
+    /// What the one that is tried says of its program.
+    pub(super) fn learn(&mut self, of: PeerId, director: bool) {
+        let Some(rollout) = &mut self.now else { return };
+        match rollout.stage {
+            Stage::Trial { peer, .. } if peer == of => rollout.has_director = Some(director),
+            Stage::Trial { .. } | Stage::Opening { .. } | Stage::Rolling(_) | Stage::Back(_) => {}
+        }
     }
 
     pub(super) fn waiting(&self) -> usize {

@@ -9,7 +9,7 @@ use crate::supervise::member::Phase;
 use crate::supervise::nursery::Nursery;
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::commands::MOST_OPEN;
-use crate::supervise::pool::place::Holder;
+use crate::supervise::pool::place::{Holder, Place};
 use crate::supervise::pool::reloads::{Asker, Failure, Pace, Rollout, Stage};
 use crate::supervise::restart::Backoff;
 
@@ -47,10 +47,14 @@ impl Pool {
         let (from, to) = (self.generation, self.reloads.last);
         let until = now + self.policy.boot_timeout;
         let stage = Stage::Opening { until };
-        self.reloads.now = Some(Rollout { from, to, since: now, askers, stage });
+        self.reloads.now = Some(self.rollout(from, to, now, askers, stage));
         self.nurseries.insert(to, Nursery::Booting { until, backoff: Backoff::default() });
         self.tell(Event::Reloading { generation: to });
         self.actions.push(Action::Open { generation: to });
+    }
+
+    fn rollout(&self, from: u64, to: u64, since: Instant, askers: Vec<Asker>, stage: Stage) -> Rollout {
+        Rollout { from, to, since, askers, stage, had_director: self.directed, has_director: None }
     }
 
     /// Workers of that generation can be made.
@@ -169,7 +173,7 @@ impl Pool {
                     | Phase::Asking { .. }
                     | Phase::Parting { .. }
                     | Phase::Dumping { .. }
-                    | Phase::Killed(_),
+                    | Phase::Killed { .. },
                     _,
                 ) => continue,
             };
@@ -184,9 +188,14 @@ impl Pool {
     fn adopt(&mut self, now: Instant) {
         let Some(rollout) = &self.reloads.now else { return };
         self.generation = rollout.to;
+        self.directed = rollout.has_director.unwrap_or(rollout.had_director);
         self.enter(Stage::Rolling(Pace::default()));
         self.tell(Event::RollingOut { generation: self.generation });
         self.promote(now, Seat::Slot(Slot(0)));
+        if self.directed && self.places.director.is_none() {
+            self.places.director = Some(Place::new(now));
+            self.actions.push(Action::Direct { director: true });
+        }
         self.seek_for_all(now);
         self.bring_next(now);
     }
@@ -216,19 +225,20 @@ impl Pool {
         for seat in outdated.iter().take(room) {
             self.bring(now, *seat, self.generation, Leave::Reload);
         }
-        if !awaited.is_empty() || !outdated.is_empty() || self.slots_boot(now) {
+        if !awaited.is_empty() || !outdated.is_empty() || self.somebody_boots(now) {
             return;
         }
-        if self.director_is_outdated() {
+        if self.directed && self.director_is_outdated() {
             self.bring(now, Seat::Director, self.generation, Leave::Reload);
         } else {
             self.end_reload(now);
         }
     }
 
-    /// Whether there is a slot whose worker is on its way to serve.
-    fn slots_boot(&self, now: Instant) -> bool {
-        self.places.slots.iter().any(|place| match place.holder {
+    /// Whether there is a seat that has somebody on the way to serve.
+    fn somebody_boots(&self, now: Instant) -> bool {
+        let wanted = self.places.all().filter(|(seat, _)| self.is_wanted(*seat));
+        wanted.map(|(_, place)| place.holder).any(|holder| match holder {
             Holder::Member(peer) => self.members.get(&peer).is_some_and(|member| match member.phase {
                 Phase::Forking { .. } | Phase::Booting { .. } => true,
                 Phase::Serving
@@ -237,7 +247,7 @@ impl Pool {
                 | Phase::Parting { .. }
                 | Phase::Leaving { .. }
                 | Phase::Dumping { .. }
-                | Phase::Killed(_) => false,
+                | Phase::Killed { .. } => false,
             }),
             Holder::Waiting(until) => until <= now,
             Holder::Vacant => false,
@@ -264,7 +274,7 @@ impl Pool {
         if !self.outdated().is_empty() || self.director_is_outdated() {
             let (from, to) = (self.generation, self.reloads.last);
             let stage = Stage::Back(Pace::default());
-            self.reloads.now = Some(Rollout { from, to, since: now, askers: Vec::new(), stage });
+            self.reloads.now = Some(self.rollout(from, to, now, Vec::new(), stage));
         }
     }
 
@@ -275,6 +285,7 @@ impl Pool {
         }
         let Some(rollout) = &mut self.reloads.now else { return };
         self.generation = rollout.from;
+        self.directed = rollout.had_director;
         rollout.stage = Stage::Back(Pace::default());
         let (to, askers) = (rollout.to, std::mem::take(&mut rollout.askers));
         self.tell(Event::RollingBack { generation: self.generation, why: failure.why.clone() });
@@ -292,7 +303,7 @@ impl Pool {
 
     /// Every slot, and the director, is of the generation that was wanted last.
     fn end_reload(&mut self, now: Instant) {
-        let Some(Rollout { from, to, since, askers, stage }) = self.reloads.now.take() else { return };
+        let Some(Rollout { from, to, since, askers, stage, .. }) = self.reloads.now.take() else { return };
         match stage {
             Stage::Back(_) => self.close(to),
             Stage::Opening { .. } | Stage::Trial { .. } | Stage::Rolling(_) => {
@@ -301,7 +312,21 @@ impl Pool {
                 self.answer(askers, Ok(()));
             }
         }
+        // AFTER the answers: it may have asked.
+        if !self.directed {
+            self.dismiss_for_good(now);
+        }
         self.next_reload(now);
+    }
+
+    /// The present generation has no director.
+    fn dismiss_for_good(&mut self, now: Instant) {
+        self.turn_away(now, Seat::Director);
+        let Some(place) = self.places.director.take() else { return };
+        self.actions.push(Action::Direct { director: false });
+        if let Holder::Member(peer) = place.holder {
+            self.see_off(now, peer, Leave::Reload);
+        }
     }
 
     /// A reload ends without success.

@@ -5,7 +5,8 @@ use crate::event::{Event, Leave};
 use crate::id::PeerId;
 use crate::program::DIRECTOR_DRAIN;
 use crate::supervise::input::{Action, Verdict};
-use crate::supervise::member::{DRAIN_GRACE, Killed, Phase};
+use crate::supervise::member::{DRAIN_GRACE, DYING, Killed, Phase};
+use crate::supervise::nursery::FORK_TIMEOUT;
 use crate::supervise::pool::Pool;
 use crate::supervise::pool::place::Holder;
 
@@ -58,7 +59,7 @@ impl Pool {
                 self.actions.push(Action::Drain { peer, close_queue: true });
                 return;
             }
-            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed(_) => {
+            Phase::Parting { .. } | Phase::Leaving { .. } | Phase::Dumping { .. } | Phase::Killed { .. } => {
                 return;
             }
         };
@@ -84,7 +85,7 @@ impl Pool {
             | Phase::Parting { .. }
             | Phase::Leaving { .. }
             | Phase::Dumping { .. }
-            | Phase::Killed(_) => {}
+            | Phase::Killed { .. } => {}
         }
     }
 
@@ -110,7 +111,7 @@ impl Pool {
                     | Phase::Parting { .. }
                     | Phase::Leaving { .. }
                     | Phase::Dumping { .. }
-                    | Phase::Killed(_),
+                    | Phase::Killed { .. },
                 )
                 | None => {}
             }
@@ -127,7 +128,7 @@ impl Pool {
         }
         self.tell(Event::StoppingNow);
         let living: Vec<PeerId> = self.members.keys().copied().collect();
-        living.into_iter().for_each(|peer| self.kill(peer, Killed::Stop));
+        living.into_iter().for_each(|peer| self.kill_at_once(now, peer, Killed::Stop));
     }
 
     pub(super) fn give_up(&mut self, now: Instant, why: String) {
@@ -137,12 +138,22 @@ impl Pool {
         }
     }
 
-    pub(super) fn kill(&mut self, peer: PeerId, why: Killed) {
+    /// Kills it. One that is no process yet finds that in its socket, and is killed again when it is born: a fork server
+    /// that is well is left alone.
+    pub(super) fn kill(&mut self, now: Instant, peer: PeerId, why: Killed) {
         let Some(member) = self.members.get_mut(&peer) else { return };
-        member.phase = Phase::Killed(why);
-        // Not a process yet: only a fork server that is stuck keeps it from being one or none.
-        let (unborn, generation) = (member.pid == 0 && self.policy.fork_server, member.generation);
-        self.actions.push(if unborn { Action::KillForkServer { generation } } else { Action::Kill { peer } });
+        let patience = if member.pid == 0 { FORK_TIMEOUT } else { DYING };
+        member.phase = Phase::Killed { why, until: now + patience };
+        self.actions.push(Action::Kill { peer });
+    }
+
+    /// Kills it, and where it is no process yet also what keeps it from being one or none: a fork server that is stuck.
+    pub(super) fn kill_at_once(&mut self, now: Instant, peer: PeerId, why: Killed) {
+        self.kill(now, peer, why);
+        let unborn = self.members.get(&peer).filter(|member| member.pid == 0);
+        if let Some(generation) = unborn.map(|member| member.generation) {
+            self.kill_fork_server(now, generation);
+        }
     }
 
     pub(super) fn end_if_over(&mut self) {

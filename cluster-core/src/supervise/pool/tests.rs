@@ -1,14 +1,18 @@
 //! The pool on virtual time: by table, and by random schedules.
 mod commands;
 mod crashes;
+mod directed;
 mod director;
 mod fork_server;
 mod hanging;
+mod meanwhile;
 mod parting;
 mod recycling;
 mod roll_backs;
 mod rollouts;
+mod schedules;
 mod stops;
+mod undying;
 mod world;
 
 use std::os::unix::process::ExitStatusExt;
@@ -25,7 +29,7 @@ use crate::error::{CommandError, ReloadError};
 use crate::event::{Exit, ExitReason, Leave, Next};
 use crate::id::Slot;
 use crate::supervise::input::End;
-use crate::supervise::member::DRAIN_GRACE;
+use crate::supervise::member::{DRAIN_GRACE, DYING};
 
 const BOOT: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(25);
@@ -43,9 +47,13 @@ struct Bench {
     drained: Vec<PeerId>,
     stayed: Vec<PeerId>,
     resized: Vec<u16>,
+    /// That there is a director from then on, or none.
+    directed: Vec<bool>,
     fork_servers_started: usize,
     /// Of which generations.
     fork_servers_killed: Vec<u64>,
+    fork_servers_forgotten: Vec<u64>,
+    forgotten: Vec<PeerId>,
     /// Generations that are opened, and closed.
     opened: Vec<u64>,
     closed: Vec<u64>,
@@ -93,8 +101,11 @@ impl Bench {
             drained: Vec::new(),
             stayed: Vec::new(),
             resized: Vec::new(),
+            directed: Vec::new(),
             fork_servers_started: 0,
             fork_servers_killed: Vec::new(),
+            fork_servers_forgotten: Vec::new(),
+            forgotten: Vec::new(),
             opened: Vec::new(),
             closed: Vec::new(),
             seated: Vec::new(),
@@ -118,6 +129,9 @@ impl Bench {
                 Action::Examine { peer } => self.examined.push(peer),
                 Action::StartForkServer { .. } => self.fork_servers_started += 1,
                 Action::KillForkServer { generation } => self.fork_servers_killed.push(generation),
+                Action::ForgetForkServer { generation } => self.fork_servers_forgotten.push(generation),
+                Action::Forget { peer } => self.forgotten.push(peer),
+                Action::Direct { director } => self.directed.push(director),
                 Action::Resize { slots } => self.resized.push(slots),
                 word @ (Action::Tell(_)
                 | Action::Reply { .. }
