@@ -45,3 +45,11 @@ mod signals {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/reload.md")]
 mod reload {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/actix.md")]
+mod actix {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-actix.md")]
+mod from_actix {}
