@@ -57,3 +57,11 @@ mod metrics {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-axum.md")]
 mod from_axum {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/actix.md")]
+mod actix {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-actix.md")]
+mod from_actix {}

@@ -2,100 +2,65 @@
 //!
 //! The only file that uses what actix hides from its documentation (`graceful_shutdown_signal` and
 //! `AppConfig::__priv_test_new`), which is why actix-http is pinned to one minor version.
+mod arrival;
+mod body;
+mod care;
+mod frames;
+mod wire;
+
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::error::DispatchError;
-use actix_http::{HttpServiceBuilder, KeepAlive, Protocol, Request, Response};
+use actix_http::{HttpServiceBuilder, Protocol, Request, Response};
 use actix_rt::net::{TcpStream, UnixStream};
-use actix_service::boxed::{self, BoxFuture, BoxService};
-use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
-};
+use actix_service::boxed::{self, BoxService};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, map_config};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
-use cluster_core::adapter::{Traffic, Watched};
-use cluster_core::{BoxError, Stream, Worker};
-use tokio::task::futures::TaskLocalFuture;
+use cluster_core::{BoxError, Worker};
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::arrival::Door;
+pub(crate) use self::body::paced;
+use self::wire::Wire;
+pub(crate) use self::wire::{Talk, talk};
 use crate::farewell::{farewell, may_close};
+use crate::settings::Settings;
+use crate::transport::Transport;
 
-/// Serves one connection per call, of the kind of its listener.
-pub(crate) enum Connections {
-    Tcp(BoxService<Watched<TcpStream>, (), DispatchError>),
-    Unix(BoxService<Watched<UnixStream>, (), DispatchError>),
+/// What serves connections with streams of this kind: each with its protocol, and where its client is.
+type Http<T> = BoxService<(Wire<T>, Protocol, Option<SocketAddr>), (), DispatchError>;
+
+/// Serves the connections of a listener's address.
+pub(crate) struct Connections {
+    door: Door,
+    settings: Settings,
+    worker: Worker,
 }
 
 impl Connections {
+    /// Whether the application takes another connection.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), DispatchError>> {
-        match self {
-            Connections::Tcp(service) => service.poll_ready(cx),
-            Connections::Unix(service) => service.poll_ready(cx),
-        }
+        #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+        std::task::ready!(self.door.poll_room(self.settings.handshakes, cx));
+        self.door.poll_ready(cx)
     }
-
-    /// Serves a connection; None for one of the other kind.
-    pub(crate) fn call(&self, stream: Stream) -> Option<Served> {
-        match (self, stream) {
-            (Connections::Tcp(service), Stream::Tcp(tcp)) => Some(serve(service, tcp)),
-            (Connections::Unix(service), Stream::Unix(unix)) => Some(serve(service, unix)),
-            (Connections::Tcp(_), Stream::Unix(_)) | (Connections::Unix(_), Stream::Tcp(_)) => None,
-        }
-    }
-}
-
-/// A connection that is served.
-pub(crate) type Served = TaskLocalFuture<Arc<Traffic>, BoxFuture<Result<(), DispatchError>>>;
-
-tokio::task_local! {
-    /// What goes over the connection that this task serves.
-    static TRAFFIC: Arc<Traffic>;
-}
-
-fn serve<S>(service: &BoxService<Watched<S>, (), DispatchError>, stream: S) -> Served {
-    let stream = Watched::new(stream);
-    let traffic = stream.traffic().clone();
-    TRAFFIC.scope(traffic, service.call(stream))
-}
-
-/// What goes over the connection of this task; that of nobody where there is none.
-pub(crate) fn traffic() -> Arc<Traffic> {
-    TRAFFIC.try_with(Arc::clone).unwrap_or_default()
 }
 
 /// What applications on a unix socket are told of their address, as actix-web tells it.
-const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-
-/// How connections are treated.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) keep_alive: KeepAlive,
-    pub(crate) client_request_timeout: Duration,
-    pub(crate) client_disconnect_timeout: Duration,
-}
-
-impl Default for Settings {
-    /// As actix-web has them.
-    fn default() -> Self {
-        Self {
-            keep_alive: KeepAlive::default(),
-            client_request_timeout: Duration::from_secs(5),
-            client_disconnect_timeout: Duration::from_secs(1),
-        }
-    }
-}
+pub(crate) const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Makes the application and the service around it, for the listener at `addr`; None is a unix socket.
 pub(crate) async fn connections<F, I, S, B>(
     factory: &F,
     settings: &Settings,
-    addr: Option<SocketAddr>,
+    (addr, transport): (Option<SocketAddr>, &Transport),
     worker: &Worker,
 ) -> Result<Connections, BoxError>
 where
@@ -112,36 +77,66 @@ where
     // actix-http reports a failed application as `()`; the reason is caught on its way.
     let reason = Rc::new(RefCell::new(None));
     let caught = reason.clone();
-    let app = farewell(factory().into_factory(), worker.clone())
+    let app = farewell(factory().into_factory(), worker.clone(), settings.client_body_timeout)
         .map_init_err(move |err| drop(caught.replace(Some(format!("{err:?}")))));
     let local = addr.unwrap_or(NO_ADDRESS);
-    let app = map_config(app, move |()| AppConfig::__priv_test_new(false, local.to_string(), local));
-    let made = match addr {
-        // As `tcp()` is: only HTTP/1.
-        Some(addr) => {
-            let service = fn_service(|tcp: Watched<TcpStream>| async {
-                let peer = tcp.io().peer_addr().ok();
-                Ok::<_, DispatchError>((tcp, Protocol::Http1, peer))
-            })
-            .and_then(http(settings, worker).local_addr(addr).finish(app));
-            service.new_service(()).await.map(|service| Connections::Tcp(boxed::service(service)))
+    let host = settings.hostname.clone().unwrap_or_else(|| local.to_string());
+    let secure = transport.is_secure();
+    let app = map_config(app, move |()| AppConfig::__priv_test_new(secure, host.clone(), local));
+    let made = match (addr, transport) {
+        (None, _) => service::<UnixStream, _, _>(app, settings, addr, worker).await.map(Door::Unix),
+        (Some(_), Transport::Http1) => {
+            service::<TcpStream, _, _>(app, settings, addr, worker).await.map(Door::Tcp)
         }
-        None => {
-            let service = fn_service(|unix: Watched<UnixStream>| async {
-                Ok::<_, DispatchError>((unix, Protocol::Http1, None))
-            })
-            .and_then(http(settings, worker).finish(app));
-            service.new_service(()).await.map(|service| Connections::Unix(boxed::service(service)))
+        (Some(_), Transport::AutoH2c) => {
+            service::<TcpStream, _, _>(app, settings, addr, worker).await.map(Door::Auto)
+        }
+        #[cfg(feature = "rustls-0_23")]
+        (Some(at), Transport::Rustls(config)) => {
+            let acceptor = crate::transport::rustls::acceptor(config, at, worker);
+            service(app, settings, addr, worker).await.map(|http| Door::Rustls(acceptor, http))
+        }
+        #[cfg(feature = "openssl")]
+        (Some(_), Transport::Openssl(acceptor)) => {
+            let acceptor = acceptor.clone();
+            service(app, settings, addr, worker).await.map(|http| Door::Openssl(acceptor, http))
         }
     };
-    made.map_err(|()| {
+    let door = made.map_err(|()| {
         let reason: Option<String> = reason.take();
         // `App` has the error `()`, and has logged the true one.
         let told = reason.filter(|reason| reason != "()");
         let why = told.as_deref().unwrap_or("actix-web has logged why, through the crate `log`");
         let at = addr.map_or_else(|| "a unix socket".to_owned(), |addr| addr.to_string());
-        format!("the application for {at} could not be made: {why}").into()
-    })
+        format!("the application for {at} could not be made: {why}")
+    })?;
+    Ok(Connections { door, settings: settings.clone(), worker: worker.clone() })
+}
+
+/// actix-http's service, for streams of the kind `T`.
+async fn service<T, A, B>(
+    app: A,
+    settings: &Settings,
+    addr: Option<SocketAddr>,
+    worker: &Worker,
+) -> Result<Http<T>, ()>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+    A: ServiceFactory<Request, Config = (), Response = Response<B>, Error = Response<BoxBody>> + 'static,
+    A::Service: 'static,
+    A::Future: 'static,
+    A::InitError: fmt::Debug,
+    <A::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let mut builder: HttpServiceBuilder<Wire<T>, A> = http(settings, worker);
+    if let Some(addr) = addr {
+        builder = builder.local_addr(addr);
+    }
+    if let Some(on_connect) = settings.on_connect.clone() {
+        builder = builder.on_connect_ext(move |wire, data| on_connect(wire.io() as &dyn Any, data));
+    }
+    builder.finish(app).new_service(()).await.map(boxed::service)
 }
 
 fn http<T, S>(settings: &Settings, worker: &Worker) -> HttpServiceBuilder<T, S>
@@ -152,12 +147,23 @@ where
     <S::Service as Service<Request>>::Future: 'static,
 {
     let worker = worker.clone();
-    HttpServiceBuilder::default()
+    let mut builder = HttpServiceBuilder::default()
         // Asked for once per connection, by its task.
-        .graceful_shutdown_signal(move || may_close(worker.lame_duck_over(), traffic()))
+        .graceful_shutdown_signal(move || may_close(worker.lame_duck_over(), talk()))
         .keep_alive(settings.keep_alive)
         .client_request_timeout(settings.client_request_timeout)
         .client_disconnect_timeout(settings.client_disconnect_timeout)
+        .h1_allow_half_closed(settings.h1_allow_half_closed);
+    if let Some(size) = settings.h1_write_buffer_size {
+        builder = builder.h1_write_buffer_size(size);
+    }
+    if let Some(size) = settings.h2_initial_window_size {
+        builder = builder.h2_initial_window_size(size);
+    }
+    if let Some(size) = settings.h2_initial_connection_window_size {
+        builder = builder.h2_initial_connection_window_size(size);
+    }
+    builder
 }
 
 #[cfg(test)]

@@ -34,13 +34,21 @@
 //! # What is different from actix-web's own server
 //! - A worker is a process, not a thread. `web::Data`, statics and everything else in memory is per worker: a
 //!   `Mutex` made in `main` and moved into the factory counts per worker.
-//! - A worker has one thread that serves (and `web::block`'s threads). The factory runs once per worker and
-//!   listening address.
+//! - A worker has one thread that serves (and `web::block`'s threads), or [several](HttpServer::threads_per_worker). The
+//!   factory runs once per worker, thread and listening address.
 //! - A worker that dies is replaced, and the primary outlives it. A factory that panics or fails is a failed
 //!   boot with its text in the log, retried under [`Restart`]'s rules.
 //! - During a drain HTTP/1 answers say `Connection: close` for the *lame duck* (1 s), so that clients on
 //!   keep-alive leave by themselves; what is idle after that is closed.
+//! - A request's head that is not the first of its connection has a deadline, and so has
+//!   [a body](HttpServer::client_body_timeout).
 //! - [`Server`], [`ServerHandle`] and [`HttpServer::bind`] differ in the details that their pages tell.
+//!
+//! The guide `docs/actix.md` has each method of actix-web's `HttpServer`, and what becomes of it.
+//!
+//! # Features
+//! `rustls-0_23` and `openssl`, as actix-web calls them: [`bind_rustls_0_23`](HttpServer#method.bind_rustls_0_23) and
+//! [`bind_openssl`](HttpServer#method.bind_openssl). HTTP/2 is there without a feature.
 //!
 //! # Messages
 //! Workers share no memory. They send each other any serde type: [`Worker::send`] to the primary's side,
@@ -73,19 +81,28 @@
 // Elsewhere cluster-core says in one sentence why not.
 #![cfg(target_os = "linux")]
 
+mod handle;
 mod http_server;
 mod messages;
 mod metrics;
 mod server;
+mod settings;
+mod transport;
+
+mod asked;
+mod gathering;
+mod plan;
 
 mod connection;
 mod farewell;
+mod handshakes;
 mod program;
 
+pub use handle::{ServerHandle, Stopping};
 pub use http_server::HttpServer;
 pub use messages::{broadcast, on_message, send};
 pub use metrics::{health, livez, metrics, readyz};
-pub use server::{Server, ServerHandle, Stopping};
+pub use server::Server;
 
 pub use cluster_core::{
     Account, Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,

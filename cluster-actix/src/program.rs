@@ -1,20 +1,25 @@
 //! The program of a worker: an actix system, the applications, accepting, draining.
-use std::future::poll_fn;
+mod crew;
+mod site;
+
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::thread;
 
-use actix_http::error::DispatchError;
 use actix_rt::System;
-use cluster_core::{Acceptor, BoxError, Connection, Draining, Runtime, Stream, Worker, adapter};
+use cluster_core::{BoxError, Runtime, Worker, adapter};
 use futures::FutureExt as _;
-use futures::future::{Either, join_all, select};
+use futures::future::{Either, LocalBoxFuture, join_all, select, select_all};
 use tokio_util::task::TaskTracker;
 
+use self::crew::Crew;
+use self::site::{Service, Site};
+use crate::asked::Asked;
 use crate::connection::Connections;
-use crate::server::Asked;
+use crate::transport::Transport;
 
 /// What one `bind` or `listen` made.
 #[derive(Debug, Clone)]
@@ -23,37 +28,65 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     /// At least one; several where a name resolves to several. A unix socket has none.
     pub(crate) addrs: Vec<Option<SocketAddr>>,
+    pub(crate) transport: Transport,
+    /// Which application is served on it, of those of the program.
+    pub(crate) app: usize,
 }
 
-/// A listener as it is served: an application for each of its addresses, as actix-web has it.
-struct Site {
-    acceptor: Acceptor,
-    draining: Draining,
-    services: Vec<(Option<SocketAddr>, Connections)>,
+/// Makes applications of one server, whatever their types.
+pub(crate) trait Apps: Send {
+    /// The service for a listener's address.
+    fn make<'a>(
+        &'a self,
+        listener: (Option<SocketAddr>, &'a Transport),
+        worker: &'a Worker,
+    ) -> LocalBoxFuture<'a, Result<Connections, BoxError>>;
+
+    /// Another one of the kind, for another thread.
+    fn copy(&self) -> Box<dyn Apps>;
 }
 
-/// Serves on this thread until the worker has drained.
-pub(crate) fn run(
-    worker: Worker,
-    runtime: &Runtime,
-    listeners: &[Listener],
-    asked: Asked,
-    make: impl AsyncFn(Option<SocketAddr>, &Worker) -> Result<Connections, BoxError>,
-) -> Result<(), BoxError> {
-    let runtime =
-        adapter::build_runtime(runtime).map_err(|err| format!("cannot build the runtime: {err}"))?;
+/// What a worker serves, and how.
+pub(crate) struct Serving {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) apps: Vec<Box<dyn Apps>>,
+    /// What the handles of its servers ask for.
+    pub(crate) asked: Vec<Asked>,
+    /// Threads that serve; at least 1.
+    pub(crate) threads: usize,
+    /// Threads for what blocks, of all those that serve together. None: as actix-web has it.
+    pub(crate) blocking: Option<usize>,
+}
+
+impl Serving {
+    /// For each thread its share, as actix-web shares 512 among its workers.
+    fn blocking_threads(&self) -> usize {
+        let parallel = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let all = self.blocking.unwrap_or_else(|| 512 / parallel());
+        (all / self.threads).max(1)
+    }
+
+    fn copy_apps(&self) -> Vec<Box<dyn Apps>> {
+        self.apps.iter().map(|apps| apps.copy()).collect()
+    }
+}
+
+/// Serves on this thread, and those that it starts, until the worker has drained.
+pub(crate) fn run(worker: Worker, runtime: &Runtime, serving: &Serving) -> Result<(), BoxError> {
+    let runtime = adapter::build_runtime_with(runtime, serving.blocking_threads())
+        .map_err(|err| format!("cannot build the runtime: {err}"))?;
     let runtime = Arc::new(runtime);
     let system = System::with_tokio_rt(|| runtime.clone());
     system.block_on(async {
         actix_rt::spawn(worker.attend());
         let stop = async {
-            asked.gracefully().await;
+            asked_gracefully(&serving.asked).await;
             worker.retire();
             // BEFORE anything ends: the primary has heard that this is no crash.
             worker.draining().await;
-            asked.at_once().await;
+            asked_at_once(&serving.asked).await;
         };
-        let serve = AssertUnwindSafe(serve(&worker, listeners, make)).catch_unwind();
+        let serve = AssertUnwindSafe(serve(&worker, serving)).catch_unwind();
         let ended = match select(pin!(serve), pin!(stop)).await {
             Either::Left((ended, _)) => ended,
             Either::Right(((), _)) => Ok(Ok(())),
@@ -64,84 +97,44 @@ pub(crate) fn run(
     })
 }
 
-async fn serve(
-    worker: &Worker,
-    listeners: &[Listener],
-    make: impl AsyncFn(Option<SocketAddr>, &Worker) -> Result<Connections, BoxError>,
-) -> Result<(), BoxError> {
+async fn asked_gracefully(asked: &[Asked]) {
+    select_all(asked.iter().map(|asked| asked.gracefully().boxed_local())).await;
+}
+
+async fn asked_at_once(asked: &[Asked]) {
+    select_all(asked.iter().map(|asked| asked.at_once().boxed_local())).await;
+}
+
+async fn serve(worker: &Worker, serving: &Serving) -> Result<(), BoxError> {
     worker.begin().await?;
-    let mut sites = Vec::new();
     // All applications are made BEFORE the first accept, which makes the worker ready.
-    for Listener { name, addrs } in listeners {
-        let mut services = Vec::new();
-        for &addr in addrs {
-            services.push((addr, make(addr, worker).await?));
-        }
-        sites.push(Site { acceptor: worker.acceptor(name)?, draining: worker.draining(), services });
+    let services = services(worker, &serving.listeners, &serving.apps).await?;
+    let crew = Crew::start(worker, serving).await?;
+    let mut sites = Vec::new();
+    for (at, (listener, services)) in serving.listeners.iter().zip(services).enumerate() {
+        sites.push(Site::new(worker, at, &listener.name, services, &serving.asked)?);
     }
     let open = TaskTracker::new();
-    join_all(sites.into_iter().map(|site| site.accept(worker, &open))).await;
+    join_all(sites.into_iter().map(|site| site.accept(worker, &crew, &open))).await;
     open.close();
     open.wait().await;
+    crew.end().await;
     Ok(())
 }
 
-impl Site {
-    async fn accept(mut self, worker: &Worker, open: &TaskTracker) {
-        loop {
-            // BEFORE a connection is taken: while the application is not ready, others take it.
-            if let Err(err) = self.ready().await {
-                adapter::warn(&format!(
-                    "worker {} retires: its application cannot serve: {err}",
-                    worker.id()
-                ));
-                return worker.retire();
-            }
-            let Some(connection) = self.acceptor.accept().await else { return };
-            self.serve(connection, open);
+/// For each listener the services of its addresses.
+async fn services(
+    worker: &Worker,
+    listeners: &[Listener],
+    apps: &[Box<dyn Apps>],
+) -> Result<Vec<Vec<Service>>, BoxError> {
+    let mut all = Vec::new();
+    for Listener { addrs, transport, app, .. } in listeners {
+        let mut services = Vec::new();
+        for &addr in addrs {
+            services.push(Service::new(addr, apps[*app].make((addr, transport), worker).await?));
         }
+        all.push(services);
     }
-
-    /// Waits until the application takes a connection. In a drain it must: what is still queued has nobody else.
-    async fn ready(&mut self) -> Result<(), DispatchError> {
-        poll_fn(|cx| {
-            if self.draining.poll_unpin(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            for (_, service) in &self.services {
-                ready!(service.poll_ready(cx))?;
-            }
-            Poll::Ready(Ok(()))
-        })
-        .await
-    }
-
-    fn serve(&self, connection: Connection, open: &TaskTracker) {
-        let (stream, counted) = connection.into_stream();
-        // Each kind of connection has a listener, and each listener a service.
-        let Some(served) = self.service_for(&stream).call(stream) else { return };
-        // A task of its own: a panic in a handler ends this one.
-        actix_rt::spawn(open.track_future(async move {
-            // How a connection ended concerns nobody else; actix-web's own server ignores it, too.
-            let _ = served.await;
-            drop(counted);
-        }));
-    }
-
-    /// The application of the address at which the client arrived.
-    fn service_for(&self, stream: &Stream) -> &Connections {
-        let (_, first) = &self.services[0];
-        if self.services.len() == 1 {
-            return first;
-        }
-        let at = |wanted: &dyn Fn(Option<SocketAddr>) -> bool| {
-            self.services.iter().find(|(addr, _)| wanted(*addr)).map(|(_, service)| service)
-        };
-        let Some(tcp) = stream.tcp() else { return at(&|addr| addr.is_none()).unwrap_or(first) };
-        let Ok(local) = tcp.local_addr() else { return at(&|addr| addr.is_some()).unwrap_or(first) };
-        let any = |addr: Option<SocketAddr>| {
-            addr.is_some_and(|addr| addr.ip().is_unspecified() && addr.port() == local.port())
-        };
-        at(&|addr| addr == Some(local)).or_else(|| at(&any)).unwrap_or(first)
-    }
+    Ok(all)
 }

@@ -1,18 +1,22 @@
-//! A server that is ready to run, and the handle that stops it.
-use std::future::{Future, IntoFuture as _, pending};
+//! A server that is ready to run.
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use cluster_core::{Ready, Running, try_worker};
 use futures::FutureExt as _;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio::sync::watch;
 
+use crate::asked::Asked;
+use crate::gathering::{Entry, Gathered};
+use crate::handle::ServerHandle;
+use crate::plan::Plan;
+
 /// A server that is ready to run: `.await` it in an async `main`, or [`join`](Server::join) it in a plain one.
+///
+/// Servers that are awaited together, by `futures::future::try_join` or tasks of their own, are one cluster whose workers
+/// serve them all, because a program can be one cluster only. It has the larger number of workers, and stops as a whole.
+/// In a plain `main` [`and`](Server::and) puts them together. One that is awaited later, when the cluster runs, is an error.
 ///
 /// It ends at a signal: TERM or Ctrl-C gracefully, the second of them or QUIT at once. Dropped while it is
 /// awaited, the cluster stops gracefully, and nobody waits for that.
@@ -33,23 +37,27 @@ use tokio::sync::watch;
 pub struct Server {
     state: State,
     handle: ServerHandle,
+    /// It stops the actix system at its end.
+    stops_system: bool,
     /// Dropped at the end, which those who wait for the end notice.
-    not_over: Option<watch::Sender<()>>,
+    not_over: Vec<watch::Sender<()>>,
 }
 
 enum State {
-    Idle(Box<Ready>),
-    Running(Running),
+    Idle(Box<Plan>, Entry),
+    /// It runs, or waits for those that are awaited with it.
+    Running(Gathered),
     Over,
 }
 
 impl Server {
-    pub(crate) fn new(ready: Ready, asked: Asked) -> Self {
+    pub(crate) fn new(plan: Plan, asked: Asked, stops_system: bool) -> Self {
         let (not_over, over) = watch::channel(());
         Self {
-            state: State::Idle(Box::new(ready)),
-            handle: ServerHandle { asked, over },
-            not_over: Some(not_over),
+            state: State::Idle(Box::new(plan), Entry::new()),
+            handle: ServerHandle::new(asked, over),
+            stops_system,
+            not_over: vec![not_over],
         }
     }
 
@@ -73,11 +81,41 @@ impl Server {
     /// ```
     pub fn join(self) -> io::Result<()> {
         match self.state {
-            State::Idle(ready) => Ok(ready.run()?),
-            State::Running(_) | State::Over => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "join() of a server that has been awaited: use one of the two",
-            )),
+            State::Idle(plan, _) => Ok(plan.ready().run()?),
+            State::Running(_) | State::Over => Err(too_late("join()")),
+        }
+    }
+
+    /// This server and another as one cluster, with the larger number of workers; `.await` or [`join`](Self::join) runs
+    /// both. Either's handle stops both.
+    ///
+    /// What a cluster has once, [`HttpServer::cluster`](crate::HttpServer::cluster) says of this one.
+    ///
+    /// # Panics
+    /// One of them has been awaited.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// # use cluster_actix::HttpServer;
+    /// fn main() -> std::io::Result<()> {
+    ///     let shop = HttpServer::new(App::new).bind("127.0.0.1:3000")?.run();
+    ///     let admin = HttpServer::new(App::new).workers(1).bind("127.0.0.1:3001")?.run();
+    ///     shop.and(admin).join()
+    /// }
+    /// ```
+    pub fn and(self, other: Self) -> Self {
+        let (State::Idle(ours, entry), State::Idle(theirs, _)) = (self.state, other.state) else {
+            panic!("and() of a server that has been awaited")
+        };
+        let mut not_over = self.not_over;
+        // Whoever waits for the end of the other waits for that of both.
+        not_over.extend(other.not_over);
+        Self {
+            state: State::Idle(Box::new(ours.joined(*theirs)), entry),
+            handle: self.handle,
+            stops_system: self.stops_system || other.stops_system,
+            not_over,
         }
     }
 
@@ -106,165 +144,41 @@ impl Server {
     }
 }
 
+fn too_late(what: &str) -> io::Error {
+    let why = format!("{what} of a server that has been awaited: use one of the two");
+    io::Error::new(io::ErrorKind::Unsupported, why)
+}
+
 impl Future for Server {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Idle(_) = &self.state
-            && let State::Idle(ready) = std::mem::replace(&mut self.state, State::Over)
+        if let State::Idle(..) = &self.state
+            && let State::Idle(plan, entry) = std::mem::replace(&mut self.state, State::Over)
         {
-            self.state = State::Running(ready.into_future());
+            self.state = State::Running(entry.gather(*plan));
         }
         let State::Running(running) = &mut self.state else { panic!("`Server` polled after it has ended") };
         let ended = ready!(running.poll_unpin(cx));
         self.state = State::Over;
-        self.not_over = None;
-        Poll::Ready(ended.map_err(io::Error::from))
+        self.not_over.clear();
+        if self.stops_system
+            && let Some(system) = actix_rt::System::try_current()
+        {
+            system.stop();
+        }
+        Poll::Ready(ended)
     }
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.state {
-            State::Idle(_) => "Server (not started)",
+            State::Idle(..) => "Server (not started)",
             State::Running(_) => "Server (running)",
             State::Over => "Server (over)",
         })
     }
-}
-
-/// Stops a [`Server`], from the process that it is called in. Cheap to clone.
-///
-/// It acts on what this process is. In the primary, which is where an async `main` awaits the server, it stops
-/// the cluster. In a worker it stops that worker, which is replaced: `main` runs in each worker, too, and what
-/// one of them does must not end the service. To end it from a handler, tell the primary's side.
-///
-/// actix-web's `pause` and `resume` are not there yet.
-///
-/// # Example
-/// ```no_run
-/// use cluster_actix::ServerHandle;
-///
-/// fn stop_soon(handle: &ServerHandle) {
-///     // It takes effect at once; whoever wants to know when it is over awaits what comes back.
-///     drop(handle.stop(true));
-/// }
-/// ```
-#[derive(Debug, Clone)]
-pub struct ServerHandle {
-    asked: Asked,
-    over: watch::Receiver<()>,
-}
-
-impl ServerHandle {
-    /// Stops it: `graceful` finishes what is open first, within the
-    /// [`shutdown_timeout`](crate::HttpServer::shutdown_timeout); otherwise connections are cut.
-    ///
-    /// What comes back resolves in the primary when the [`Server`] has ended, and in a worker at once, because a
-    /// drain waits for the handler that might await it. A call before the server is awaited ends it after its start.
-    ///
-    /// # Example
-    /// ```no_run
-    /// # async fn f(handle: cluster_actix::ServerHandle) {
-    /// handle.stop(true).await;
-    /// # }
-    /// ```
-    pub fn stop(&self, graceful: bool) -> Stopping {
-        self.asked.for_stop(if graceful { Stop::Gracefully } else { Stop::AtOnce });
-        let mut over = self.over.clone();
-        Stopping(Box::pin(async move {
-            if try_worker().is_none() {
-                // An error says that the server is gone, which is what is waited for.
-                let _ = over.changed().await;
-            }
-        }))
-    }
-}
-
-/// Resolves when a server has stopped; see [`ServerHandle::stop`]. Dropping it does not take the stop back.
-///
-/// # Example
-/// ```no_run
-/// # async fn f(handle: cluster_actix::ServerHandle) {
-/// let stopping: cluster_actix::Stopping = handle.stop(true);
-/// stopping.await;
-/// # }
-/// ```
-pub struct Stopping(Pin<Box<dyn Future<Output = ()> + Send>>);
-
-impl Future for Stopping {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl std::fmt::Debug for Stopping {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Stopping")
-    }
-}
-
-/// What has been asked of a server; it only ever gets more urgent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stop {
-    NotAsked,
-    Gracefully,
-    AtOnce,
-}
-
-/// The wish for an end, from the handles to who can fulfil it.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    stop: Arc<watch::Sender<Stop>>,
-    /// The primary has heard the wish, so it handles signals.
-    heard: Arc<AtomicBool>,
-}
-
-impl Asked {
-    pub(crate) fn new() -> Self {
-        Self { stop: Arc::new(watch::Sender::new(Stop::NotAsked)), heard: Arc::default() }
-    }
-
-    fn for_stop(&self, stop: Stop) {
-        self.stop.send_if_modified(|asked| stop > std::mem::replace(asked, stop.max(*asked)));
-        if stop == Stop::AtOnce && self.heard.load(Ordering::SeqCst) {
-            insist();
-        }
-    }
-
-    pub(crate) async fn gracefully(&self) {
-        self.until(Stop::Gracefully).await;
-    }
-
-    pub(crate) async fn at_once(&self) {
-        self.until(Stop::AtOnce).await;
-    }
-
-    async fn until(&self, least: Stop) {
-        if self.stop.subscribe().wait_for(|asked| *asked >= least).await.is_err() {
-            // Not while `self` holds the sender.
-            pending().await
-        }
-    }
-
-    /// For the primary, which polls it once it hears signals: resolves when a graceful stop is asked for, and
-    /// sees to it that a stop at once is one.
-    pub(crate) async fn of_the_primary(self) {
-        self.gracefully().await;
-        // BEFORE the second look: a wish that comes in between is seen by one of the two.
-        self.heard.store(true, Ordering::SeqCst);
-        if *self.stop.borrow() == Stop::AtOnce {
-            insist();
-        }
-    }
-}
-
-/// A stop at once is the primary's answer to QUIT.
-fn insist() {
-    // One's own process is there and may be signalled.
-    let _ = kill(Pid::this(), Signal::SIGQUIT);
 }
 
 #[cfg(test)]
@@ -305,15 +219,5 @@ mod tests {
         cluster_core::testing::worker();
         let server = server();
         server.handle().stop(true).await;
-    }
-
-    #[actix_web::test]
-    async fn a_wish_for_an_end_only_gets_more_urgent() {
-        let asked = Asked::new();
-        assert_eq!(asked.gracefully().now_or_never(), None);
-        asked.for_stop(Stop::AtOnce);
-        asked.for_stop(Stop::Gracefully);
-        assert_eq!(asked.gracefully().now_or_never(), Some(()));
-        assert_eq!(asked.at_once().now_or_never(), Some(()));
     }
 }

@@ -1,5 +1,5 @@
 //! Addresses to listen on, as users write them.
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 use std::{fmt, io};
 
 use crate::error::StartError;
@@ -122,6 +122,18 @@ impl From<SocketAddr> for Addr {
     }
 }
 
+impl From<SocketAddrV4> for Addr {
+    fn from(addr: SocketAddrV4) -> Self {
+        Self::from(SocketAddr::from(addr))
+    }
+}
+
+impl From<SocketAddrV6> for Addr {
+    fn from(addr: SocketAddrV6) -> Self {
+        Self::from(SocketAddr::from(addr))
+    }
+}
+
 impl From<(&str, u16)> for Addr {
     fn from((host, port): (&str, u16)) -> Self {
         match host.parse::<Ipv6Addr>() {
@@ -170,6 +182,8 @@ mod tests {
         assert_eq!(Addr::from(("::1", 80)).to_string(), "[::1]:80");
         assert_eq!(Addr::from(("localhost".to_owned(), 80)).to_string(), "localhost:80");
         assert_eq!(Addr::from((Ipv6Addr::UNSPECIFIED, 0)).to_string(), "[::]:0");
+        assert_eq!(Addr::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80)).to_string(), "127.0.0.1:80");
+        assert_eq!(Addr::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 80, 0, 0)).to_string(), "[::1]:80");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The builder: collects what a cluster is to be.
 mod hooks;
+mod joined;
 mod process;
 mod renewal;
 
@@ -16,7 +17,7 @@ use crate::addr::Addr;
 use crate::birth::hooks::Hooks;
 use crate::birth::identity::Identity;
 use crate::cluster::Ready;
-use crate::config::{HangLimit, Restart, Runtime, Settings, bounded};
+use crate::config::{Ends, HangLimit, Restart, Runtime, Settings, bounded};
 use crate::conn::listen::{self, BindKey, Wanted};
 use crate::conn::{Inherited, Overload, Reach, Uds};
 use crate::director::PrimarySide;
@@ -611,6 +612,28 @@ impl Builder {
     #[doc(hidden)]
     pub fn stop_when(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Some(stop.boxed());
+        self
+    }
+
+    /// For adapters: stops the cluster gracefully when `stop` resolves, in both methods. The director polls it; each
+    /// director has its own.
+    #[doc(hidden)]
+    pub fn stop_from_director(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.side.handlers.push(Box::new(move |cluster| {
+            let cluster = cluster.clone();
+            tokio::spawn(async move {
+                stop.await;
+                // An error says that the primary is gone; then so is the cluster.
+                let _ = cluster.stop().await;
+            });
+        }));
+        self
+    }
+
+    /// For adapters: the primary leaves TERM, INT and QUIT to the program.
+    #[doc(hidden)]
+    pub fn leave_ends_alone(mut self) -> Self {
+        self.settings.ends = Ends::LeftAlone;
         self
     }
 

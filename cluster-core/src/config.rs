@@ -75,13 +75,24 @@ impl Runtime {
 
     /// Builds it.
     pub(crate) fn build(&self) -> io::Result<tokio::runtime::Runtime> {
-        match &self.0 {
-            Flavor::CurrentThread => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        self.build_with(None)
+    }
+
+    /// Builds it, with so many threads at most for what blocks; one of the user's own making has what it has.
+    pub(crate) fn build_with(&self, blocking: Option<usize>) -> io::Result<tokio::runtime::Runtime> {
+        let mut builder = match &self.0 {
+            Flavor::CurrentThread => tokio::runtime::Builder::new_current_thread(),
             Flavor::MultiThread(threads) => {
-                tokio::runtime::Builder::new_multi_thread().worker_threads(*threads).enable_all().build()
+                let mut builder = tokio::runtime::Builder::new_multi_thread();
+                builder.worker_threads(*threads);
+                builder
             }
-            Flavor::Custom(build) => build(),
+            Flavor::Custom(build) => return build(),
+        };
+        if let Some(threads) = blocking {
+            builder.max_blocking_threads(threads.max(1));
         }
+        builder.enable_all().build()
     }
 }
 
@@ -231,6 +242,15 @@ impl Default for HangLimit {
     }
 }
 
+/// Whether the primary hears the signals that ask for an end: TERM, INT and QUIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Ends {
+    #[default]
+    Heard,
+    /// What they do is the program's affair, or the kernel's.
+    LeftAlone,
+}
+
 /// What the builder collects besides the listeners and the program.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -256,6 +276,7 @@ pub(crate) struct Settings {
     pub(crate) secret_rotation: Duration,
     /// Of workers and the director.
     pub(crate) process: ProcessSettings,
+    pub(crate) ends: Ends,
 }
 
 impl Default for Settings {
@@ -278,6 +299,7 @@ impl Default for Settings {
             limits: Limits::default(),
             secret_rotation: ROTATION,
             process: ProcessSettings::default(),
+            ends: Ends::default(),
         }
     }
 }

@@ -260,6 +260,14 @@ pub mod adapter {
         runtime.build()
     }
 
+    /// The same, with so many threads at most for what blocks. One that the user builds has what it has.
+    pub fn build_runtime_with(
+        runtime: &crate::Runtime,
+        blocking: usize,
+    ) -> std::io::Result<tokio::runtime::Runtime> {
+        runtime.build_with(Some(blocking))
+    }
+
     /// Says something that somebody should know, where the cluster's events go.
     pub fn warn(line: &str) {
         crate::event::warn(line);

@@ -291,6 +291,89 @@ fn the_timer_on_the_primary_side_ticks_for_all_workers() {
 }
 
 #[test]
+fn state_in_memory_counts_per_worker_and_what_is_asked_for_counts_all() {
+    let app = start("actix_state");
+    let mut own = std::collections::HashMap::new();
+    for number in 1..=200_u64 {
+        let answer = get(app.addr(), "/").unwrap();
+        let words: Vec<&str> = answer.split_whitespace().collect();
+        let ["worker", slot, count, "of", all, "requests"] = words[..] else { panic!("{answer:?}") };
+        assert_eq!(all.parse(), Ok(number), "{answer}");
+        let before = own.insert(slot.to_owned(), count.parse::<u64>().unwrap());
+        assert_eq!(count.parse(), Ok(before.unwrap_or(0) + 1), "{answer}");
+    }
+    assert_eq!(own.values().sum::<u64>(), 200);
+    assert!(own.len() > 1, "{own:?}");
+    assert!(app.stop().unwrap().success());
+}
+
+/// Opens a WebSocket, says `hello`, and waits for the echo.
+fn websocket(addr: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    write!(stream, "GET / HTTP/1.1\r\nHost: test\r\n{head}\r\n{key}\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 101 ") && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "{answer}"
+    );
+    // Text, last frame, masked with 0.
+    stream.write_all(b"\x81\x85\0\0\0\0hello").unwrap();
+    let mut echo = [0; 7];
+    stream.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"\x81\x05hello");
+    stream
+}
+
+#[test]
+fn a_reload_tells_the_clients_of_websockets_to_connect_again() {
+    let app = start("actix_websocket");
+    let open: Vec<_> = (0..8).map(|_| websocket(app.addr())).collect();
+    app.signal(Signal::SIGHUP as i32).unwrap();
+    for mut stream in open {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        // A frame that closes, with 1012.
+        assert_eq!(rest[0], 0x88, "{rest:?}");
+        assert_eq!(rest[2..4], 1012_u16.to_be_bytes(), "{rest:?}");
+        websocket(app.addr());
+    }
+    assert!(app.stop().unwrap().success());
+}
+
+#[test]
+fn actix_with_tls_makes_itself_a_certificate() {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    let folder = cluster_tests::Folder::new("actix-tls");
+    let (cert, key) = (folder.path("cert.pem"), folder.path("key.pem"));
+    let mut command = Command::new(self::folder().join("actix_tls"));
+    command.arg("127.0.0.1:0").args([&cert, &key]).env("CLUSTER_WORKERS", "2").env_remove("WEB_CONCURRENCY");
+    let app = Process::start(command).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&cert).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let client = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, TcpStream::connect(app.addr()).unwrap());
+    write!(stream, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // actix-http closes without a word of TLS.
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("hello from worker ") && answer.ends_with("HTTP/1.1\n"), "{answer}");
+    assert!(app.stop().unwrap().success());
+}
+
+#[test]
 fn the_alert_tells_of_exits_that_nobody_asked_for() {
     let alerts = std::env::temp_dir().join(format!("cluster-alerts-{}", std::process::id()));
     let mut command = Command::new(folder().join("exit_alert"));

@@ -1,6 +1,13 @@
 //! One connection and its client, without a worker.
 mod drains;
+mod http2;
+mod slow;
+#[cfg(feature = "rustls-0_23")]
+mod tls;
 
+use std::time::Duration;
+
+use actix_http::KeepAlive;
 use actix_web::{App, HttpResponse, web};
 use cluster_core::testing;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,8 +17,45 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A client whose connection the application serves, and the application's listener.
+/// A client whose connection the application serves for ever, and the application's listener.
 async fn client<F, I, S, B>(factory: F, worker: &Worker) -> (TcpStream, SocketAddr)
+where
+    F: Fn() -> I,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let settings = Settings { keep_alive: KeepAlive::Os, ..Settings::default() };
+    served(factory, settings, &Transport::Http1, worker).await
+}
+
+/// A client of an application with settings.
+async fn client_with<F, I, S, B>(factory: F, settings: Settings, worker: &Worker) -> TcpStream
+where
+    F: Fn() -> I,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    served(factory, settings, &Transport::Http1, worker).await.0
+}
+
+async fn served<F, I, S, B>(
+    factory: F,
+    settings: Settings,
+    transport: &Transport,
+    worker: &Worker,
+) -> (TcpStream, SocketAddr)
 where
     F: Fn() -> I,
     I: IntoServiceFactory<S, Request>,
@@ -25,11 +69,10 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let settings = Settings { keep_alive: KeepAlive::Os, ..Settings::default() };
-    let service = connections(&factory, &settings, Some(addr), worker).await.unwrap();
+    let service = connections(&factory, &settings, (Some(addr), transport), worker).await.unwrap();
     let client = TcpStream::connect(addr).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    actix_rt::spawn(service.call(stream.into()).unwrap());
+    actix_rt::spawn(async move { service.serve(stream.into()).await });
     (client, addr)
 }
 
@@ -64,9 +107,10 @@ async fn a_request_on_a_unix_socket_is_served_without_an_address_of_the_client()
         format!("{:?} at {}", request.peer_addr(), request.app_config().local_addr())
     }
     let app = || App::new().route("/", web::get().to(who));
-    let service = connections(&app, &Settings::default(), None, &testing::worker()).await.unwrap();
+    let listener = (None, &Transport::Http1);
+    let service = connections(&app, &Settings::default(), listener, &testing::worker()).await.unwrap();
     let (mut client, ours) = UnixStream::pair().unwrap();
-    actix_rt::spawn(service.call(ours.into()).unwrap());
+    actix_rt::spawn(async move { service.serve(ours.into()).await });
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
@@ -78,7 +122,7 @@ async fn an_application_that_fails_to_start_is_an_error_that_names_its_address()
     let worker = testing::worker();
     let app = || App::new().data_factory(|| async { Err::<(), _>("no database") });
     let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let made = connections(&app, &Settings::default(), Some(addr), &worker).await;
+    let made = connections(&app, &Settings::default(), (Some(addr), &Transport::Http1), &worker).await;
     let Err(err) = made else { panic!("made although its data could not be") };
     assert!(err.to_string().contains("127.0.0.1:8080"), "{err}");
 }
@@ -93,7 +137,7 @@ async fn a_reason_for_a_failed_start_is_told() {
         })
     };
     let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let made = connections(&app, &Settings::default(), Some(addr), &worker).await;
+    let made = connections(&app, &Settings::default(), (Some(addr), &Transport::Http1), &worker).await;
     let Err(err) = made else { panic!("made although it could not be") };
     assert!(err.to_string().contains("no database"), "{err}");
 }

@@ -60,6 +60,17 @@ impl Hooks {
     }
 }
 
+impl Hooks {
+    /// Those of both; these first.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.before_fork.hooks.extend(other.before_fork.hooks);
+        self.after_fork.hooks.extend(other.after_fork.hooks);
+        self.worker.start.extend(other.worker.start);
+        self.worker.stop.extend(other.worker.stop);
+        self.prepare.extend(other.prepare);
+    }
+}
+
 impl ForkHooks {
     fn named(name: &'static str) -> Self {
         Self { name, hooks: Vec::new() }

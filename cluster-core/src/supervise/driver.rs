@@ -114,7 +114,7 @@ struct Driver {
 
 /// Supervises until all is over. `cancelled` resolves when nobody waits for the end any more.
 pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -> Result<(), Error> {
-    let mut signals = Signals::catch().map_err(Error::Primary)?;
+    let mut signals = Signals::catch(plan.settings.ends).map_err(Error::Primary)?;
     let (notes, mut inbox) = mpsc::channel(NOTES);
     let (words, mut speaking) = mpsc::channel(WORDS);
     let mut driver = Driver::new(plan, notes, words).map_err(Error::Start)?;

@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::config::Ends;
 use crate::supervise::input::Input;
 use crate::sys::readiness;
 use crate::sys::signals::{Disposition, count_sent, disposition};
@@ -48,9 +49,10 @@ pub(super) enum Heard {
     Reserved,
 }
 
-/// The signals that mean something to a primary. None: it was ignored when the cluster started, and stays so.
+/// The signals that mean something to a primary. None: it was ignored when the cluster started, and stays so; or the
+/// program handles those that ask for an end itself.
 pub(super) struct Signals {
-    terminate: Signal,
+    terminate: Option<Signal>,
     interrupt: Option<Signal>,
     quit: Option<Signal>,
     pub(super) child: Signal,
@@ -64,7 +66,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn catch() -> io::Result<Self> {
+    pub(super) fn catch(ends: Ends) -> io::Result<Self> {
         // Whoever started us may have blocked them, and the mask is inherited (sigprocmask(2)).
         HEARD.into_iter().collect::<SigSet>().thread_unblock()?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -76,11 +78,15 @@ impl Signals {
             }
             Ok(sent)
         };
+        let end = |number| if ends == Ends::Heard { unless_ignored(number) } else { Ok(None) };
         Ok(Self {
-            // Also where it was ignored: who cannot be asked to end is killed.
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: unless_ignored(Number::SIGINT)?,
-            quit: unless_ignored(Number::SIGQUIT)?,
+            terminate: match ends {
+                // Also where it was ignored: who cannot be asked to end is killed.
+                Ends::Heard => Some(signal(SignalKind::terminate())?),
+                Ends::LeftAlone => None,
+            },
+            interrupt: end(Number::SIGINT)?,
+            quit: end(Number::SIGQUIT)?,
             // Also where it was ignored: the kernel would then reap our children itself (wait(2)).
             child: signal(SignalKind::child())?,
             hang_up: unless_ignored(Number::SIGHUP)?,
@@ -96,7 +102,7 @@ impl Signals {
     pub(super) async fn next(&mut self) -> Heard {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Heard::Stop,
+            () = came(&mut self.terminate) => Heard::Stop,
             () = came(&mut self.interrupt) => Heard::Stop,
             () = came(&mut self.quit) => Heard::StopNow,
             _ = self.child.recv() => Heard::Child,

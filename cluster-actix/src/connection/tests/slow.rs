@@ -1,0 +1,84 @@
+//! Clients that take their time.
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+fn app() -> App<
+    impl ServiceFactory<
+        actix_web::dev::ServiceRequest,
+        Config = (),
+        Response = actix_web::dev::ServiceResponse,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .route("/", web::get().to(async || "hello"))
+        .route("/", web::post().to(async |body: web::Bytes| format!("{} bytes", body.len())))
+}
+
+fn hasty() -> Settings {
+    Settings { client_request_timeout: SHORT, client_body_timeout: SHORT, ..Settings::default() }
+}
+
+/// Sends `end` byte by byte, slowly, until the server has had enough.
+async fn trickle(client: &mut TcpStream, text: &str) -> String {
+    let (mut read, mut write) = client.split();
+    let mut answer = String::new();
+    let sending = async {
+        for byte in text.bytes().cycle() {
+            if write.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    // It may be reset: what is sent meets nobody.
+    let reading = async { drop(read.read_to_string(&mut answer).await) };
+    tokio::time::timeout(LIMIT, futures::future::select(std::pin::pin!(sending), std::pin::pin!(reading)))
+        .await
+        .expect("it closes");
+    answer
+}
+
+#[actix_web::test]
+async fn a_first_head_that_trickles_is_answered_408() {
+    let mut client = client_with(app, hasty(), &testing::worker()).await;
+    ask(&mut client, "GET / HTTP/1.1\r\n").await;
+    let answer = trickle(&mut client, "X-Slow: y\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[actix_web::test]
+async fn a_later_head_that_trickles_closes_the_connection() {
+    let mut client = client_with(app, hasty(), &testing::worker()).await;
+    ask(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let begin = Instant::now();
+    let answer = trickle(&mut client, "X").await;
+    assert!(begin.elapsed() >= SHORT, "{:?}", begin.elapsed());
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 2, "{answer}");
+}
+
+#[actix_web::test]
+async fn a_body_that_trickles_is_answered_408_and_the_connection_is_closed() {
+    let mut client = client_with(app, hasty(), &testing::worker()).await;
+    ask(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await;
+    let answer = trickle(&mut client, "x").await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
+}
+
+#[actix_web::test]
+async fn a_body_that_is_sent_in_time_arrives() {
+    let mut client = client_with(app, hasty(), &testing::worker()).await;
+    ask(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nConnection: close\r\n\r\n").await;
+    for piece in ["abc", "def"] {
+        tokio::time::sleep(SHORT / 4).await;
+        ask(&mut client, piece).await;
+    }
+    assert!(rest(&mut client).await.ends_with("6 bytes"));
+}

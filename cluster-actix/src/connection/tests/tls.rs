@@ -1,0 +1,107 @@
+//! Connections with TLS.
+use std::sync::Arc;
+
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use super::*;
+
+type Certified = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+fn certified() -> Certified {
+    rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+/// The answer to a request, and the protocol that was agreed on.
+async fn ask_secured(tcp: TcpStream, server: &Certified, offered: &[&str]) -> (String, Option<String>) {
+    let mut roots = RootCertStore::empty();
+    roots.add(server.cert.der().clone()).unwrap();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = offered.iter().map(|offered| offered.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let agreed =
+        stream.get_ref().1.alpn_protocol().map(|agreed| String::from_utf8_lossy(agreed).into_owned());
+    if agreed.as_deref() == Some("h2") {
+        let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+        actix_rt::spawn(connection);
+        let request = http::Request::get("https://localhost/").body(()).unwrap();
+        let mut body = send.send_request(request, true).unwrap().0.await.unwrap().into_body();
+        let text = body.data().await.unwrap().unwrap();
+        return (String::from_utf8_lossy(&text).into_owned(), agreed);
+    }
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // actix-http closes without a word of TLS.
+    let _ = stream.read_to_end(&mut answer).await;
+    (String::from_utf8(answer).unwrap(), agreed)
+}
+
+struct OnTls;
+
+/// Settings that note whether a connection is one of `T`.
+fn noting<T: 'static>() -> Settings {
+    let on_connect = |connection: &dyn Any, data: &mut actix_http::Extensions| {
+        if connection.is::<T>() {
+            data.insert(OnTls);
+        }
+    };
+    Settings { on_connect: Some(Arc::new(on_connect)), ..Settings::default() }
+}
+
+async fn how(request: actix_web::HttpRequest) -> String {
+    let noted = request.conn_data::<OnTls>().is_some();
+    format!("{} secure {} noted {noted}", request.connection_info().scheme(), request.app_config().secure())
+}
+
+const SECURE: &str = "https secure true noted true";
+
+/// Both versions, as ALPN chooses; and a client that offers nothing.
+async fn check<T: 'static>(transport: &Transport, certified: &Certified) {
+    let app = || App::new().route("/", web::get().to(how));
+    for (offered, expected) in
+        [(&["h2", "http/1.1"][..], Some("h2")), (&["http/1.1"], Some("http/1.1")), (&[], None)]
+    {
+        let (tcp, _) = served(app, noting::<T>(), transport, &testing::worker()).await;
+        let (answer, agreed) = ask_secured(tcp, certified, offered).await;
+        assert!(answer.ends_with(SECURE), "{answer}");
+        assert_eq!(agreed.as_deref(), expected);
+    }
+}
+
+fn rustls_transport(certified: &Certified) -> Transport {
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    Transport::Rustls(crate::transport::rustls::complete(config))
+}
+
+#[actix_web::test]
+async fn rustls_serves_both_versions_and_on_connect_gets_its_stream() {
+    let certified = certified();
+    check::<crate::transport::rustls::TlsStream<TcpStream>>(&rustls_transport(&certified), &certified).await;
+}
+
+#[actix_web::test]
+async fn a_handshake_that_takes_too_long_ends() {
+    let settings = Settings { tls_handshake_timeout: Duration::from_millis(100), ..Settings::default() };
+    let transport = rustls_transport(&certified());
+    let (mut silent, _) = served(App::new, settings, &transport, &testing::worker()).await;
+    assert_eq!(rest(&mut silent).await, "");
+}
+
+#[cfg(feature = "openssl")]
+#[actix_web::test]
+async fn openssl_serves_both_versions_and_on_connect_gets_its_stream() {
+    use openssl::pkey::PKey;
+    use openssl::ssl::{SslAcceptor, SslMethod};
+    use openssl::x509::X509;
+    let certified = certified();
+    let mut tls = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+    let key = PKey::private_key_from_pem(certified.signing_key.serialize_pem().as_bytes()).unwrap();
+    tls.set_private_key(&key).unwrap();
+    tls.set_certificate(&X509::from_pem(certified.cert.pem().as_bytes()).unwrap()).unwrap();
+    let transport = Transport::Openssl(crate::transport::openssl::complete(tls).unwrap());
+    check::<crate::transport::openssl::TlsStream<TcpStream>>(&transport, &certified).await;
+}

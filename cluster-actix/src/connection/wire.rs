@@ -1,0 +1,227 @@
+//! A connection's stream as actix-http gets it, and what its task knows of what goes over it.
+use std::cell::{Cell, RefCell, RefMut};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use actix_web::web::Bytes;
+use cluster_core::adapter::{OpenRequest, Traffic, Watched};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::Frames;
+
+/// What goes over a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Talk {
+    traffic: Arc<Traffic>,
+    /// Requests that the application was given.
+    begun: Cell<u64>,
+    /// What HTTP/2 says; nothing in HTTP/1.
+    frames: Option<RefCell<Frames>>,
+}
+
+impl Talk {
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.get()
+    }
+
+    /// The application is given a request.
+    pub(crate) fn begin(&self) -> OpenRequest {
+        self.begun.set(self.begun.get().wrapping_add(1));
+        self.traffic.begin()
+    }
+
+    /// Resolves when a connection of HTTP/1 may be closed.
+    pub(crate) async fn may_close(&self) {
+        self.traffic.may_close().await;
+    }
+
+    /// Where HTTP/2 is spoken.
+    pub(super) fn frames(&self) -> Option<RefMut<'_, Frames>> {
+        self.frames.as_ref().map(RefCell::borrow_mut)
+    }
+}
+
+tokio::task_local! {
+    /// Of the connection that this task serves.
+    pub(super) static TALK: Rc<Talk>;
+}
+
+/// What goes over the connection of this task; that of nobody where there is none.
+pub(crate) fn talk() -> Rc<Talk> {
+    TALK.try_with(Rc::clone).unwrap_or_default()
+}
+
+/// A stream of which the first bytes have been read already.
+struct Replayed<S> {
+    first: Bytes,
+    io: S,
+}
+
+/// The stream.
+pub(crate) struct Wire<S> {
+    io: Watched<Replayed<S>>,
+    talk: Rc<Talk>,
+}
+
+impl<S> Wire<S> {
+    /// A stream that speaks HTTP/1, from which `first` was read.
+    pub(super) fn http1(io: S, first: Bytes) -> Self {
+        Self::new(io, first, None)
+    }
+
+    /// A stream that speaks HTTP/2, from which `first` was read.
+    pub(super) fn http2(io: S, first: Bytes) -> Self {
+        Self::new(io, first, Some(RefCell::default()))
+    }
+
+    fn new(io: S, first: Bytes, frames: Option<RefCell<Frames>>) -> Self {
+        let io = Watched::new(Replayed { first, io });
+        let talk = Rc::new(Talk { traffic: io.traffic().clone(), begun: Cell::default(), frames });
+        Self { io, talk }
+    }
+
+    /// The stream underneath, as `on_connect` gets it.
+    pub(super) fn io(&self) -> &S {
+        &self.io.io().io
+    }
+
+    pub(super) fn talk(&self) -> Rc<Talk> {
+        self.talk.clone()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Writes what the frames want to say besides, if this is a place for it.
+    fn poll_own_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(frames) = &self.talk.frames else { return Poll::Ready(Ok(())) };
+        let mut frames = frames.borrow_mut();
+        while let Some(word) = frames.word() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, word))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            frames.said(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client is told that all is over: what is written yet is for nobody.
+    fn is_over(&self) -> bool {
+        self.talk.frames().is_some_and(|frames| frames.is_over())
+    }
+
+    fn wrote(&self, bytes: &[u8]) {
+        if let Some(mut frames) = self.talk.frames() {
+            frames.went(bytes);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let fits = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first.split_to(fits));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Some(mut frames) = self.talk.frames() {
+            frames.came(&buf.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_own_words(cx))?;
+        if self.is_over() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.wrote(&buf[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_own_words(cx))?;
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        // Its side stays open for a moment: what it sends meanwhile would have it lose what it was told.
+        if self.is_over() { Pin::new(&mut self.io).poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_own_words(cx))?;
+        if self.is_over() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let of_this = left.min(buf.len());
+            self.wrote(&buf[..of_this]);
+            left -= of_this;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
