@@ -10,7 +10,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::accepted::Accepted;
 use crate::app::App;
-use crate::connection::{HEADER_READ_TIMEOUT, Protocol};
+use crate::connection::Protocol;
+use crate::settings::Settings;
 use crate::stream::Counted;
 
 /// Held by each stream while it is open: the worker's count of open connections, and ours.
@@ -43,16 +44,16 @@ struct Server<A> {
 }
 
 impl Shared {
-    pub(crate) fn new(worker: Worker) -> Self {
+    pub(crate) fn new(settings: Settings, worker: Worker) -> Self {
         // A process is one worker once, so this is as if it were a static; a reference saves each request a count.
-        let protocol = Box::leak(Box::new(Protocol::new(HEADER_READ_TIMEOUT, Some(worker))));
+        let protocol = Box::leak(Box::new(Protocol::new(settings, Some(worker))));
         Self { protocol, open: TaskTracker::new() }
     }
 }
 
 /// Serves the applications until the worker has drained.
-pub(crate) async fn run(worker: Worker, sites: Vec<Site>) -> Result<(), BoxError> {
-    let shared = Shared::new(worker.clone());
+pub(crate) async fn run(worker: Worker, sites: Vec<Site>, settings: Settings) -> Result<(), BoxError> {
+    let shared = Shared::new(settings, worker.clone());
     let mut accepting = Vec::new();
     // All applications are made BEFORE the first accept, which makes the worker ready.
     for Site { make, listeners } in sites {
@@ -101,13 +102,13 @@ async fn serve<K: 'static, A: App<K>>(
 ) {
     let remote = connection.peer_addr();
     let (io, open) = connection.into_stream();
+    let protocol = server.shared.protocol;
     if let Some(tcp) = io.tcp() {
         // Fails where the client is gone already; reading will say so.
-        let _ = tcp.set_nodelay(true);
+        let _ = tcp.set_nodelay(protocol.tcp_nodelay);
     }
     let stream: Counted<Held> = Counted::new(io, (open, token));
     let service = server.app.lock().await.service_for(Accepted::new(stream.io(), remote)).await;
-    let protocol = server.shared.protocol;
     drop(server);
     protocol.serve(stream, service).await;
 }

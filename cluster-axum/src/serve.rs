@@ -1,4 +1,6 @@
 //! The builder that users hold: `serve(app).bind(addr).run()`.
+mod http;
+
 use std::fmt;
 use std::future::{Future, IntoFuture, Ready as Immediately, ready};
 use std::net::TcpListener;
@@ -16,6 +18,7 @@ use futures::future::Either;
 
 use crate::app::App;
 use crate::program::{self, Make, Site};
+use crate::settings::Settings;
 
 /// Serves an application from several worker processes. Say where with [`Serve::bind`], then
 /// [`run()`](Serve::run) it in a plain `main`, or `.await` it in an async one.
@@ -87,11 +90,13 @@ pub struct Serve {
     builder: Builder,
     /// The application; those of `also` are behind it.
     sites: Vec<Site>,
+    settings: Settings,
 }
 
 impl Serve {
     fn new(make: Make) -> Self {
-        Self { builder: Cluster::builder(), sites: vec![Site { make, listeners: Vec::new() }] }
+        let sites = vec![Site { make, listeners: Vec::new() }];
+        Self { builder: Cluster::builder(), sites, settings: Settings::default() }
     }
 
     /// Listens on an address; several calls, several listeners. Bound at start, once, by the primary. Without
@@ -330,11 +335,11 @@ impl Serve {
     }
 
     fn ready(self) -> Result<Ready, StartError> {
-        let Self { builder, sites } = self;
+        let Self { builder, sites, settings } = self;
         if sites[0].listeners.is_empty() {
             return Err(StartError::NoListener);
         }
-        Ok(builder.worker(move |worker| program::run(worker, sites)))
+        Ok(builder.worker(move |worker| program::run(worker, sites, settings)))
     }
 }
 
@@ -354,7 +359,10 @@ impl IntoFuture for Serve {
 
 impl fmt::Debug for Serve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serve").field("builder", &self.builder).finish_non_exhaustive()
+        f.debug_struct("Serve")
+            .field("builder", &self.builder)
+            .field("http", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -426,7 +434,8 @@ mod tests {
     #[tokio::test]
     async fn an_app_that_cannot_be_made_is_the_workers_error() {
         let serve = serve_with(|_| async { Err::<Router, _>("no database".into()) });
-        let err = program::run(cluster_core::testing::worker(), serve.sites).await.unwrap_err();
+        let err =
+            program::run(cluster_core::testing::worker(), serve.sites, serve.settings).await.unwrap_err();
         assert_eq!(err.to_string(), "no database");
     }
 }

@@ -614,6 +614,21 @@ impl Builder {
         self
     }
 
+    /// For adapters: stops the cluster gracefully when `stop` resolves, in both methods. The director polls it; each
+    /// director has its own.
+    #[doc(hidden)]
+    pub fn stop_from_director(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.side.handlers.push(Box::new(move |cluster| {
+            let cluster = cluster.clone();
+            tokio::spawn(async move {
+                stop.await;
+                // An error says that the primary is gone; then so is the cluster.
+                let _ = cluster.stop().await;
+            });
+        }));
+        self
+    }
+
     fn listener(mut self, name: &str, scheme: &'static str, source: Source) -> Self {
         self.listeners.push(Listener { name: name.to_owned(), scheme, source });
         self
