@@ -45,3 +45,7 @@ mod signals {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/reload.md")]
 mod reload {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/streams.md")]
+mod streams {}

@@ -10,9 +10,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub mod browser;
 pub mod changeling;
 pub mod counters;
+pub mod examples;
 pub mod load;
+pub mod websocket;
 pub mod wire;
 
 pub use cluster_core::testing::{Process, WorkerProcess};

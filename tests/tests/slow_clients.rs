@@ -1,8 +1,8 @@
 //! Slow clients are closed by their deadlines, cost the others nothing, and leave no memory behind.
 //!
-//! `SLOW_CLIENTS=1000 cargo test --release -p cluster-tests --test slow_clients -- --nocapture` is the large run: so many
-//! clients send a byte per second, with the deadlines that hold by default, for a minute; it prints what it has measured,
-//! and wants the others' 99th percentile within 20 %.
+//! The large run: `SLOW_CLIENTS=1000 cargo test --release -p cluster-tests --test slow_clients -- --nocapture
+//! --test-threads=1`. So many clients send a byte per second, with the deadlines that hold by default, for a minute; it
+//! prints what it has measured, and wants the others' 99th percentile within 20 %.
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use cluster_tests::{Process, eventually, status_field, subject_at};
 
@@ -152,6 +154,12 @@ impl Other {
 /// Memory of all workers, in KiB.
 fn memory(app: &Process) -> u64 {
     app.workers().iter().filter_map(|worker| status_field(worker.pid, "RssAnon")).sum()
+}
+
+/// As many descriptors as this process may have.
+fn raise_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
 /// While nobody is slow.
