@@ -1,6 +1,6 @@
 //! A headless Chromium with one page, told what to do by its DevTools protocol.
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -106,10 +106,19 @@ fn page_of(addr: SocketAddr) -> io::Result<Option<String>> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(stream, "GET /json/list HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let pages: Vec<Value> = serde_json::from_str(body)?;
+    // It leaves the connection open, whatever it was asked.
+    let mut stream = BufReader::new(stream);
+    let mut length = 0;
+    let mut line = String::new();
+    while stream.read_line(&mut line)? > 2 {
+        if let Some(value) = line.strip_prefix("Content-Length:") {
+            length = value.trim().parse().map_err(io::Error::other)?;
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    let pages: Vec<Value> = serde_json::from_slice(&body)?;
     let page = pages.iter().find(|page| page["type"] == "page");
     let url = page.and_then(|page| page["webSocketDebuggerUrl"].as_str());
     Ok(url
