@@ -65,3 +65,7 @@ mod actix {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-actix.md")]
 mod from_actix {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/streams.md")]
+mod streams {}

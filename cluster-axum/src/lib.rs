@@ -50,10 +50,13 @@
 //! ```
 //!
 //! # What serves
-//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`. A client has 30 s to send its first request, and on HTTP/1
-//! 30 s from the end of an answer for the head of the next; then it is closed. A handler that panics costs its
-//! connection (on HTTP/2 its stream), and no worker. When a worker drains, what is in flight is finished;
-//! see [`Serve::drain_timeout`].
+//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`. Slow clients are closed: a head has 30 s to come, each 16 KiB of a
+//! body 30 s, a connection is idle for at most 75 s, and who takes nothing of an answer for 60 s gets no more of it. All
+//! that can be set: [`Serve::header_read_timeout`], [`body_timeout`](Serve::body_timeout),
+//! [`keep_alive_timeout`](Serve::keep_alive_timeout), [`write_timeout`](Serve::write_timeout), and what hyper knows by
+//! [`http`](Serve::http). A handler that panics costs its connection (on HTTP/2 its stream), and no worker. When a worker
+//! drains, what is in flight is finished; see [`Serve::drain_timeout`], and [`until_draining`] for streams that have no
+//! end of their own.
 //!
 //! # Messages
 //! Workers share no memory. They send each other any serde type: [`Worker::send`] to the primary's side,
@@ -93,20 +96,25 @@ mod connection;
 mod drain;
 mod entrance;
 mod program;
+mod settings;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod until;
 
 pub use accepted::Accepted;
 pub use app::App;
+pub use connection::{BodyTimeout, Executor};
 pub use messages::{broadcast, on_message, send};
 pub use metrics::{health, livez, metrics, readyz};
 pub use peer::UnixPeer;
 pub use serve::{Serve, Serving, serve, serve_with};
+pub use settings::HttpBuilder;
 /// What [`Serve::bind_rustls`] takes. With the feature `tls`.
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
+pub use until::{UntilDraining, until_draining};
 
 pub use cluster_core::{
     Account, Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,

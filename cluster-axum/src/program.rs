@@ -10,9 +10,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::accepted::Accepted;
 use crate::app::App;
-use crate::connection::{HEADER_READ_TIMEOUT, Protocol};
+use crate::connection::Protocol;
 use crate::drain::Phase;
 use crate::entrance::{Entrance, Entrances, Opened};
+use crate::settings::Settings;
 use crate::stream::Counted;
 
 /// Held by each stream while it is open: the worker's count of open connections, and ours.
@@ -46,17 +47,22 @@ struct Server<A> {
 }
 
 impl Shared {
-    pub(crate) fn new(worker: Worker, opened: Opened) -> Self {
+    pub(crate) fn new(settings: Settings, worker: Worker, opened: Opened) -> Self {
         let entrances = opened.in_worker(&worker);
         // A process is one worker once, so this is as if it were a static; a reference saves each request a count.
-        let protocol = Box::leak(Box::new(Protocol::new(HEADER_READ_TIMEOUT, Some(worker))));
+        let protocol = Box::leak(Box::new(Protocol::new(settings, Some(worker))));
         Self { protocol, open: TaskTracker::new(), entrances }
     }
 }
 
 /// Serves the applications until the worker has drained.
-pub(crate) async fn run(worker: Worker, sites: Vec<Site>, opened: Opened) -> Result<(), BoxError> {
-    let shared = Shared::new(worker.clone(), opened);
+pub(crate) async fn run(
+    worker: Worker,
+    sites: Vec<Site>,
+    settings: Settings,
+    opened: Opened,
+) -> Result<(), BoxError> {
+    let shared = Shared::new(settings, worker.clone(), opened);
     let mut accepting = Vec::new();
     // All applications are made BEFORE the first accept, which makes the worker ready.
     for Site { make, listeners } in sites {
@@ -106,13 +112,13 @@ async fn serve<K: 'static, A: App<K>>(
 ) {
     let remote = connection.peer_addr();
     let (io, open) = connection.into_stream();
+    let protocol = server.shared.protocol;
     if let Some(tcp) = io.tcp() {
         // Fails where the client is gone already; reading will say so.
-        let _ = tcp.set_nodelay(true);
+        let _ = tcp.set_nodelay(protocol.tcp_nodelay);
     }
-    let Some(transport) = entrance.enter(io, &server.shared.protocol.drain).await else { return };
+    let Some(transport) = entrance.enter(io, &protocol.drain).await else { return };
     let stream: Counted<Held> = Counted::new(transport, (open, token));
-    let protocol = server.shared.protocol;
     // Where it was late for the lame duck it is closed as one that has nothing to ask, unless it is known to be one that has.
     if entrance.has_handshake() && protocol.drain.phase() != Phase::Serving {
         stream.traffic().is_awaited();

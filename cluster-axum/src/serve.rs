@@ -1,4 +1,5 @@
 //! The builder that users hold: `serve(app).bind(addr).run()`.
+mod http;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -20,6 +21,7 @@ use futures::future::Either;
 use crate::app::App;
 use crate::entrance::Plans;
 use crate::program::{self, Make, Site};
+use crate::settings::Settings;
 
 /// Serves an application from several worker processes. Say where with [`Serve::bind`], then
 /// [`run()`](Serve::run) it in a plain `main`, or `.await` it in an async one.
@@ -92,15 +94,13 @@ pub struct Serve {
     /// The application; those of `also` are behind it.
     sites: Vec<Site>,
     plans: Plans,
+    settings: Settings,
 }
 
 impl Serve {
     fn new(make: Make) -> Self {
-        Self {
-            builder: Cluster::builder(),
-            sites: vec![Site { make, listeners: Vec::new() }],
-            plans: Plans::default(),
-        }
+        let sites = vec![Site { make, listeners: Vec::new() }];
+        Self { builder: Cluster::builder(), sites, plans: Plans::default(), settings: Settings::default() }
     }
 
     /// Listens on an address; several calls, several listeners. Bound at start, once, by the primary. Without
@@ -343,13 +343,13 @@ impl Serve {
     }
 
     fn ready(self) -> Result<Ready, StartError> {
-        let Self { builder, sites, plans } = self;
+        let Self { builder, sites, plans, settings } = self;
         if sites[0].listeners.is_empty() {
             return Err(StartError::NoListener);
         }
         // In each run of main, so in each generation: and before there is a worker.
         let opened = plans.open()?;
-        Ok(builder.worker(move |worker| program::run(worker, sites, opened)))
+        Ok(builder.worker(move |worker| program::run(worker, sites, settings, opened)))
     }
 }
 
@@ -369,7 +369,10 @@ impl IntoFuture for Serve {
 
 impl fmt::Debug for Serve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serve").field("builder", &self.builder).finish_non_exhaustive()
+        f.debug_struct("Serve")
+            .field("builder", &self.builder)
+            .field("http", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -444,7 +447,7 @@ mod tests {
     async fn an_app_that_cannot_be_made_is_the_workers_error() {
         let serve = serve_with(|_| async { Err::<Router, _>("no database".into()) });
         let err =
-            program::run(cluster_core::testing::worker(), serve.sites, Opened::default()).await.unwrap_err();
+            program::run(cluster_core::testing::worker(), serve.sites, serve.settings, Opened::default()).await.unwrap_err();
         assert_eq!(err.to_string(), "no database");
     }
 }

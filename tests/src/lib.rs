@@ -10,11 +10,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub mod browser;
 pub mod changeling;
 pub mod counters;
+pub mod examples;
 pub mod load;
 pub mod site;
 pub mod tls;
+pub mod websocket;
 pub mod wire;
 
 pub use cluster_core::testing::{Process, WorkerProcess};

@@ -2,41 +2,15 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use cluster_tests::examples::{folder, start};
 use cluster_tests::{Process, signal};
 
 const HELLO: [&str; 4] = ["hello_axum", "hello_axum_await", "hello_actix", "hello_actix_fork"];
-
-/// The folder of the examples; cargo builds them first where the tests of this package are run alone.
-fn folder() -> &'static PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().and_then(|deps| deps.parent()).unwrap().to_owned();
-        let mut build = Command::new(env!("CARGO"));
-        // All of the workspace, as `cargo test --workspace` has it: then there is nothing left to build.
-        build.args(["build", "--quiet", "--workspace", "--examples"]);
-        build.arg("--target-dir").arg(profile.parent().unwrap());
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        assert!(build.status().unwrap().success(), "the examples do not build");
-        profile.join("examples")
-    })
-}
-
-fn start(name: &str) -> Process {
-    let mut command = Command::new(folder().join(name));
-    command.arg("127.0.0.1:0").env("CLUSTER_WORKERS", "4").env_remove("WEB_CONCURRENCY");
-    Process::start(command).unwrap()
-}
 
 /// Sends a request on a new connection.
 fn request(addr: SocketAddr, path: &str) -> std::io::Result<TcpStream> {

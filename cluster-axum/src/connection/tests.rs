@@ -1,12 +1,16 @@
 //! One connection and its client, without a worker.
+mod deadlines;
 mod drains;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::routing::get;
 use cluster_core::adapter::Traffic;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -31,9 +35,15 @@ struct Server {
 
 impl Server {
     async fn start(app: Router) -> Self {
+        let all = Some(LIMIT);
+        let timeouts = Timeouts { header_read: all, keep_alive: all, body: all, write: all };
+        Self::start_with(app, Settings { timeouts, ..Settings::default() }).await
+    }
+
+    async fn start_with(app: Router, settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let protocol: &'static Protocol = Box::leak(Box::new(Protocol::new(LIMIT, None)));
+        let protocol: &'static Protocol = Box::leak(Box::new(Protocol::new(settings, None)));
         let open = TaskTracker::new();
         open.close();
         let (counted, traffic) = (open.clone(), Arc::<Mutex<Vec<_>>>::default());

@@ -2,13 +2,18 @@
 //! `fd:NAME=ADDR`. It says who asks, and how the worker is called; `/slow` takes half a second for that.
 use std::env;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, web};
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::ConnectInfo;
-use axum::routing::get;
-use cluster_axum::{Builder, ClusterHandle, Overload, PeerAddr, Scheduling, Serve};
+use axum::extract::connect_info::Connected;
+use axum::routing::{get, post};
+use cluster_axum::{Accepted, Builder, ClusterHandle, Overload, PeerAddr, Scheduling, Serve, Worker};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 const SLOW: Duration = Duration::from_millis(500);
 
@@ -38,6 +43,9 @@ fn main() -> ExitCode {
 /// - `rule=LISTENER:round-robin`: that listener's scheduling;
 /// - `max=N`, `max-cluster=N`, `rate=N`, `refuse`: limits;
 /// - `max-requests=N`: workers are recycled;
+/// - `head-ms=N`, `body-ms=N`, `idle-ms=N`, `write-ms=N` (axum): how long a client may take;
+/// - `delay` (axum): small answers may wait;
+/// - `stop-by-message` (axum): the cluster stops when somebody asks for `/stop`;
 /// - `director`, `status-at=PATH`: what is counted is told there.
 #[derive(Clone)]
 struct Knobs(Vec<String>);
@@ -83,18 +91,68 @@ fn passed(place: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn app(name: &'static str) -> Router {
-    let who = move |ConnectInfo(peer): ConnectInfo<PeerAddr>| async move {
+    let who = move |ConnectInfo(Client { peer, .. }): ConnectInfo<Client>| async move {
         format!("{name}: {peer} asks worker {}", cluster_axum::worker().slot())
     };
+    let nodelay = async |ConnectInfo(Client { nodelay, .. }): ConnectInfo<Client>| format!("{nodelay:?}");
     let slow = move || async move {
         tokio::time::sleep(SLOW).await;
         format!("{name}: late")
     };
-    Router::new().route("/", get(who)).route("/slow", get(slow))
+    let take = async |body: Bytes| format!("{} bytes", body.len());
+    let stop = async |worker: Worker| worker.send(&Stop).await.map(|()| "as you wish");
+    Router::new()
+        .route("/", get(who))
+        .route("/slow", get(slow))
+        .route("/nodelay", get(nodelay))
+        .route("/take", post(take))
+        .route("/stop", get(stop))
+}
+
+/// Who asks, and how the connection is set.
+#[derive(Clone)]
+struct Client {
+    peer: PeerAddr,
+    nodelay: Option<bool>,
+}
+
+impl Connected<Accepted<'_>> for Client {
+    fn connect_info(accepted: Accepted<'_>) -> Self {
+        let nodelay = accepted.io().tcp().and_then(|tcp| tcp.nodelay().ok());
+        Self { peer: accepted.remote_addr(), nodelay }
+    }
+}
+
+/// Somebody wants the cluster to stop.
+#[derive(Serialize, Deserialize)]
+struct Stop;
+
+/// What a client may take its time for.
+fn with_timeouts(serve: Serve, knobs: &Knobs) -> Serve {
+    let set = |serve, knob, set: fn(Serve, Duration) -> Serve| match knobs.number(knob) {
+        Some(millis) => set(serve, Duration::from_millis(millis as u64)),
+        None => serve,
+    };
+    let serve = set(serve, "head-ms", |serve, limit| serve.header_read_timeout(limit));
+    let serve = set(serve, "body-ms", |serve, limit| serve.body_timeout(limit));
+    let serve = set(serve, "idle-ms", |serve, limit| serve.keep_alive_timeout(limit));
+    set(serve, "write-ms", |serve, limit| serve.write_timeout(limit))
+}
+
+/// Resolves, on the primary's side, when a worker has sent `Stop`.
+fn with_stop(serve: Serve) -> Serve {
+    let asked = Arc::new(Notify::new());
+    let asking = asked.clone();
+    serve.cluster(|builder| builder.on_message(move |_: Stop| asking.notify_one())).with_graceful_shutdown(
+        async move {
+            eprintln!("waited for in {}", std::process::id());
+            asked.notified().await;
+        },
+    )
 }
 
 fn serve(place: &str, knobs: &Knobs, method: &str) -> Result<(), cluster_axum::Error> {
-    let serve = cluster_axum::serve(app("app").into_make_service_with_connect_info::<PeerAddr>()).workers(2);
+    let serve = cluster_axum::serve(app("app").into_make_service_with_connect_info::<Client>()).workers(2);
     let serve = match (place.strip_prefix("unix:"), passed(place)) {
         (Some(path), _) => serve.bind_uds(path),
         (None, Some((name, None))) => serve.inherit(name),
@@ -103,11 +161,13 @@ fn serve(place: &str, knobs: &Knobs, method: &str) -> Result<(), cluster_axum::E
     };
     let serve = knobs.value("also").into_iter().fold(serve, and_also);
     let serve = knobs.number("max").into_iter().fold(serve, Serve::max_connections);
+    let serve = with_timeouts(serve, knobs).tcp_nodelay(!knobs.0.iter().any(|knob| knob == "delay"));
+    let serve = if knobs.0.iter().any(|knob| knob == "stop-by-message") { with_stop(serve) } else { serve };
     run(serve.cluster(|builder| knobs.apply(builder)), method)
 }
 
 fn and_also(serve: Serve, place: &str) -> Serve {
-    let admin = app("admin").into_make_service_with_connect_info::<PeerAddr>();
+    let admin = app("admin").into_make_service_with_connect_info::<Client>();
     match place.strip_prefix("unix:") {
         Some(path) => serve.also_uds(admin, path),
         None => serve.also(admin, place),

@@ -1,0 +1,143 @@
+//! The chat of the examples loses nothing that is said in it, also while all of its workers are replaced.
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use nix::sys::signal::Signal;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use cluster_tests::{Process, examples, signal};
+
+const CLIENTS: usize = 12;
+const SAYS: usize = 200;
+const RELOADS: u64 = 2;
+/// All of it takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// What the page does, without a page.
+struct Client {
+    name: usize,
+    addr: SocketAddr,
+    socket: Socket,
+    /// By id: what it has said and not heard yet.
+    unheard: BTreeMap<String, String>,
+    heard: HashSet<String>,
+    restarts: usize,
+}
+
+impl Client {
+    async fn join(name: usize, addr: SocketAddr) -> Self {
+        let socket = connect(addr).await;
+        Self { name, addr, socket, unheard: BTreeMap::new(), heard: HashSet::new(), restarts: 0 }
+    }
+
+    async fn say(&mut self, number: usize) {
+        let id = format!("{}-{number}", self.name);
+        let line = format!("{id} client {} says {number}", self.name);
+        // If the connection is over it is said again on the next.
+        let _ = self.socket.send(Message::text(line.clone())).await;
+        self.unheard.insert(id, line);
+    }
+
+    /// Hears what comes next.
+    async fn hear(&mut self) {
+        match self.socket.next().await {
+            Some(Ok(Message::Text(line))) => {
+                let (id, text) = line.split_once(' ').expect("an id and a text");
+                let (name, number) = id.split_once('-').expect("a client and a number");
+                assert_eq!(text, format!("client {name} says {number}"));
+                self.unheard.remove(id);
+                self.heard.insert(id.to_owned());
+            }
+            Some(Ok(Message::Close(frame))) => {
+                let frame = frame.expect("it says why");
+                assert_eq!(frame.code, CloseCode::Restart, "{frame:?}");
+                self.restarts += 1;
+            }
+            Some(Ok(Message::Ping(_))) => {}
+            // After the close frame.
+            None => self.come_back().await,
+            Some(other) => panic!("client {} hears {other:?}", self.name),
+        }
+    }
+
+    async fn come_back(&mut self) {
+        self.socket = connect(self.addr).await;
+        for line in self.unheard.values() {
+            let _ = self.socket.send(Message::text(line.clone())).await;
+        }
+    }
+
+    /// Talks until it has said all, and heard all that anybody says.
+    async fn talk(mut self, said: Arc<AtomicUsize>, ends: Arc<AtomicUsize>) -> Self {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        let mut number = 0;
+        // It goes on until all reloads are over; who said how much is known then.
+        while ends.load(Ordering::Acquire) == 0 || number < SAYS {
+            tokio::select! {
+                _ = pace.tick() => {
+                    self.say(number).await;
+                    said.fetch_add(1, Ordering::AcqRel);
+                    number += 1;
+                }
+                () = self.hear() => {}
+            }
+        }
+        ends.fetch_add(1, Ordering::AcqRel);
+        while ends.load(Ordering::Acquire) <= CLIENTS || self.heard.len() < said.load(Ordering::Acquire) {
+            // So that it looks again when others have ended.
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.hear()).await;
+        }
+        self
+    }
+}
+
+async fn connect(addr: SocketAddr) -> Socket {
+    connect_async(format!("ws://{addr}/chat")).await.expect("somebody always serves").0
+}
+
+/// Reloads the chat so often, one after the other.
+fn reload(app: &Process) {
+    let mut seen = app.wait_for_line("all-ready", 0).unwrap();
+    for _ in 0..RELOADS {
+        signal(app.pid(), Signal::SIGHUP).unwrap();
+        seen = app.wait_for_line("reloaded", seen).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_word_is_lost_while_the_chat_is_reloaded() {
+    let app = examples::start("axum_websocket_chat");
+    let (said, ends) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let mut talking = Vec::new();
+    for name in 0..CLIENTS {
+        let client = Client::join(name, app.addr()).await;
+        talking.push(tokio::spawn(client.talk(said.clone(), ends.clone())));
+    }
+    let app = tokio::task::spawn_blocking(move || {
+        reload(&app);
+        app
+    });
+    let app = app.await.unwrap();
+    ends.store(1, Ordering::Release);
+    let all = tokio::time::timeout(PATIENCE, futures::future::join_all(talking)).await.expect("all is heard");
+    let said = said.load(Ordering::Acquire);
+    assert!(said >= CLIENTS * SAYS, "{said}");
+    let clients: Vec<Client> = all.into_iter().map(|client| client.unwrap()).collect();
+    for client in &clients {
+        assert_eq!(client.heard.len(), said, "client {}", client.name);
+        assert!(client.unheard.is_empty(), "client {}: {:?}", client.name, client.unheard);
+    }
+    let restarts: Vec<usize> = clients.iter().map(|client| client.restarts).collect();
+    assert!(restarts.iter().all(|times| *times >= RELOADS as usize), "{restarts:?}");
+    drop(clients);
+    assert!(app.stop().unwrap().success());
+}
