@@ -447,7 +447,9 @@ mod tests {
     async fn an_app_that_cannot_be_made_is_the_workers_error() {
         let serve = serve_with(|_| async { Err::<Router, _>("no database".into()) });
         let err =
-            program::run(cluster_core::testing::worker(), serve.sites, serve.settings, Opened::default()).await.unwrap_err();
+            program::run(cluster_core::testing::worker(), serve.sites, serve.settings, Opened::default())
+                .await
+                .unwrap_err();
         assert_eq!(err.to_string(), "no database");
     }
 }

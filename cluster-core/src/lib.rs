@@ -194,8 +194,8 @@ pub mod adapter {
     pub use crate::conn::{BACKLOG, Reach};
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub use crate::extract::NoWorker;
-    pub use crate::secret::{Secret, Secrets};
     pub use crate::metrics::exposition::CONTENT_TYPE as METRICS_TYPE;
+    pub use crate::secret::{Secret, Secrets};
     pub use crate::traffic::{HALF_SENT, OpenRequest, Traffic, Watched};
 
     /// A request that the application has, until its answer has gone out to the end: it counts as in flight for as long

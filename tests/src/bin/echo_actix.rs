@@ -34,7 +34,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn upgrade(worker: Worker, request: HttpRequest, body: web::Payload) -> actix_web::Result<HttpResponse> {
+async fn upgrade(
+    worker: Worker,
+    request: HttpRequest,
+    body: web::Payload,
+) -> actix_web::Result<HttpResponse> {
     let (response, session, messages) = actix_ws::handle(&request, body)?;
     let messages = messages.max_frame_size(LARGEST).aggregate_continuations().max_continuation_size(LARGEST);
     rt::spawn(echo(worker, session, messages));
