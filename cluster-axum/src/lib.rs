@@ -50,7 +50,7 @@
 //! ```
 //!
 //! # What serves
-//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`. A client has 30 s to send its first request, and on HTTP/1
+//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`; with the feature `tls` also over TLS (`Serve::bind_tls`). A client has 30 s to send its first request, and on HTTP/1
 //! 30 s from the end of an answer for the head of the next; then it is closed. A handler that panics costs its
 //! connection (on HTTP/2 its stream), and no worker. When a worker drains, what is in flight is finished;
 //! see [`Serve::drain_timeout`].
