@@ -50,7 +50,7 @@
 //! ```
 //!
 //! # What serves
-//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`. Slow clients are closed: a head has 30 s to come, each 16 KiB of a
+//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`; with the feature `tls` also over TLS (`Serve::bind_tls`). Slow clients are closed: a head has 30 s to come, each 16 KiB of a
 //! body 30 s, a connection is idle for at most 75 s, and who takes nothing of an answer for 60 s gets no more of it. All
 //! that can be set: [`Serve::header_read_timeout`], [`body_timeout`](Serve::body_timeout),
 //! [`keep_alive_timeout`](Serve::keep_alive_timeout), [`write_timeout`](Serve::write_timeout), and what hyper knows by
