@@ -234,7 +234,8 @@ impl fmt::Display for Obituary<'_> {
             write!(f, "; it was in {function}")?;
         }
         match last_words(self.last_stderr) {
-            Some(line) if !is_planned => write!(f, "; last words: {line}"),
+            // One without a status is perhaps still there.
+            Some(line) if !is_planned || self.status.is_none() => write!(f, "; last words: {line}"),
             _ => Ok(()),
         }
     }

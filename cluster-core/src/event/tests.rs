@@ -30,6 +30,15 @@ fn an_exit_says_who_why_and_what_next() {
 }
 
 #[test]
+fn a_planned_end_needs_no_words_unless_nobody_saw_it() {
+    let stopped = Exit { reason: ExitReason::Stopped, next: Next::NotReplaced, ..exit() };
+    let seen = Exit { status: Some(ExitStatus::from_raw(0)), ..stopped.clone() };
+    assert_eq!(seen.to_string(), "worker 7 (slot 2, pid 4711) stopped (exit code 0) after 2.1s");
+    let unseen = Exit { status: None, ..stopped };
+    assert_eq!(unseen.to_string(), "worker 7 (slot 2, pid 4711) stopped after 2.1s; last words: oh no");
+}
+
+#[test]
 fn an_end_says_how_many_connections_it_has_cut() {
     let cut = |connections| Event::WorkerExited(Exit { connections, ..exit() }).to_string();
     assert!(cut(1).ends_with("; restarting at once; 1 connection was cut; last words: oh no"), "{}", cut(1));
