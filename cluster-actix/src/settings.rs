@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) client_request_timeout: Duration,
     pub(crate) client_disconnect_timeout: Duration,
     pub(crate) client_body_timeout: Duration,
+    pub(crate) client_write_timeout: Duration,
     #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
     pub(crate) tls_handshake_timeout: Duration,
     /// So many handshakes of TLS at a time.
@@ -38,6 +39,7 @@ impl Default for Settings {
             client_request_timeout: Duration::from_secs(5),
             client_disconnect_timeout: Duration::from_secs(1),
             client_body_timeout: Duration::from_secs(30),
+            client_write_timeout: Duration::from_secs(60),
             #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
             tls_handshake_timeout: Duration::from_secs(3),
             #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]

@@ -141,11 +141,14 @@ impl Spoken {
 
     /// Whether it was said to this process: a child of the primary that has the primary's socket. A child
     /// of a worker has another parent, and one that outlived its worker has not the socket.
+    ///
+    /// Who was to be a worker, and whose primary died before it could say so, must not take itself for a primary: it would
+    /// serve on, for nobody. Its socket has no other end any more.
     fn answer(&self) -> Option<Call> {
-        if nix::unistd::getppid().as_raw() != self.primary {
-            return None;
-        }
-        let ours = descriptors::peek(self.fd, |fd| channel::peer_pid(fd) == Ok(self.primary));
+        let is_child = nix::unistd::getppid().as_raw() == self.primary;
+        let ours = descriptors::peek(self.fd, |fd| {
+            channel::peer_pid(fd) == Ok(self.primary) && (is_child || channel::is_deserted(fd))
+        });
         let socket = if ours { descriptors::adopt(self.fd).ok()? } else { return None };
         // From here on it must not reach a program that this one executes.
         descriptors::set_cloexec(socket.as_fd(), true).ok()?;

@@ -89,7 +89,7 @@ fn the_page_lists_every_method_in_order_and_what_becomes_of_it() {
 #[allow(deprecated)]
 async fn each_method_is_called_as_with_actix_web() {
     let folder = Folder::new("methods");
-    let server = HttpServer::new(|| App::new())
+    let server = HttpServer::new(App::new)
         .workers(2)
         .keep_alive(Duration::from_secs(75))
         .tcp_nodelay(true)

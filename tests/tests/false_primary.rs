@@ -108,3 +108,31 @@ fn a_process_whose_primary_breaks_the_control_protocol_leaves() {
         }
     }
 }
+
+#[test]
+fn a_process_whose_primary_died_before_it_was_there_is_no_primary_of_its_own() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use std::process::{Command, Stdio};
+    for role in ROLES {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+        // The shell stays, and is the program's parent: another than made the socket.
+        let script = "\"$@\" 9<&0 </dev/null; exit $?";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, "sh", GARBLER, "await", "-"]);
+        command.env("CLUSTER_ROLE", format!("{role},fd=9,primary={}", std::process::id()));
+        command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::piped());
+        drop(ours);
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut status = None;
+        eventually("it ends", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!status.unwrap().success(), "{role}: {said}");
+        assert!(said.contains("cannot join the primary"), "{role}: {said}");
+    }
+}

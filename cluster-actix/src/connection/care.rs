@@ -20,11 +20,17 @@ pub(super) async fn attend(
     worker: &Worker,
 ) {
     let mut served = pin!(TALK.scope(talk.clone(), served));
+    let mut taking = Patience::new(settings.client_write_timeout);
     if talk.frames().is_none() {
-        let mut patience = Patience::new(settings.client_request_timeout);
-        poll_fn(|cx| match served.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => patience.poll(&talk, cx),
+        let mut asking = Patience::new(settings.client_request_timeout);
+        poll_fn(|cx| {
+            if served.as_mut().poll(cx).is_ready()
+                || asking.poll(half_a_head(&talk), cx).is_ready()
+                || taking.poll(talk.waits_for_taking(), cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            Poll::Pending
         })
         .await;
     } else {
@@ -35,17 +41,27 @@ pub(super) async fn attend(
                 // It has a word to say, which this writes.
                 ended = served.as_mut().poll(cx);
             }
-            if ended.is_pending() { farewell.poll_end(&talk, cx) } else { ended }
+            if ended.is_ready() || taking.poll(talk.waits_for_taking(), cx).is_ready() {
+                return Poll::Ready(());
+            }
+            farewell.poll_end(&talk, cx)
         })
         .await;
     }
 }
 
-/// How long a client may take for the head of a request that is not its first. With the first actix-http is impatient
+/// The number of a request of HTTP/1 whose head is half sent, where it is not the first. With that actix-http is impatient
 /// itself, and answers 408.
+fn half_a_head(talk: &Talk) -> Option<u64> {
+    let (begun, traffic) = (talk.begun(), talk.traffic());
+    (begun > 0 && !traffic.is_quiet() && traffic.has_answered()).then_some(begun)
+}
+
+/// How long a client may take for one thing.
 struct Patience {
+    /// Zero: for ever.
     limit: Duration,
-    /// The request that is half sent, by its number.
+    /// For what, by its number.
     waits_for: Option<u64>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -55,18 +71,16 @@ impl Patience {
         Self { limit, waits_for: None, timer: None }
     }
 
-    /// Ready when the client has had its time.
-    fn poll(&mut self, talk: &Talk, cx: &mut Context<'_>) -> Poll<()> {
-        let begun = talk.begun();
-        let traffic = talk.traffic();
-        if begun == 0 || self.limit.is_zero() || traffic.is_quiet() || !traffic.has_answered() {
-            self.waits_for = None;
+    /// Ready when the client has had its time for what it is waited for.
+    fn poll(&mut self, waits_for: Option<u64>, cx: &mut Context<'_>) -> Poll<()> {
+        let is_new = waits_for != self.waits_for;
+        self.waits_for = waits_for;
+        if waits_for.is_none() || self.limit.is_zero() {
             return Poll::Pending;
         }
         let deadline = || Instant::now() + self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline())));
-        if self.waits_for != Some(begun) {
-            self.waits_for = Some(begun);
+        if is_new {
             timer.as_mut().reset(deadline());
         }
         timer.as_mut().poll(cx)

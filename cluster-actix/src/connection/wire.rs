@@ -18,6 +18,10 @@ pub(crate) struct Talk {
     traffic: Arc<Traffic>,
     /// Requests that the application was given.
     begun: Cell<u64>,
+    /// So often did the client take something.
+    taken: Cell<u64>,
+    /// It takes no more for now.
+    is_full: Cell<bool>,
     /// What HTTP/2 says; nothing in HTTP/1.
     frames: Option<RefCell<Frames>>,
 }
@@ -29,6 +33,18 @@ impl Talk {
 
     pub(super) fn begun(&self) -> u64 {
         self.begun.get()
+    }
+
+    /// Which part of what is sent the client is waited for to take, if it is.
+    pub(super) fn waits_for_taking(&self) -> Option<u64> {
+        self.is_full.get().then(|| self.taken.get())
+    }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        self.is_full.set(written.is_pending());
+        if let Poll::Ready(Ok(1..)) = written {
+            self.taken.set(self.taken.get().wrapping_add(1));
+        }
     }
 
     /// The application is given a request.
@@ -83,7 +99,7 @@ impl<S> Wire<S> {
 
     fn new(io: S, first: Bytes, frames: Option<RefCell<Frames>>) -> Self {
         let io = Watched::new(Replayed { first, io });
-        let talk = Rc::new(Talk { traffic: io.traffic().clone(), begun: Cell::default(), frames });
+        let talk = Rc::new(Talk { traffic: io.traffic().clone(), frames, ..Talk::default() });
         Self { io, talk }
     }
 
@@ -103,7 +119,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let Some(frames) = &self.talk.frames else { return Poll::Ready(Ok(())) };
         let mut frames = frames.borrow_mut();
         while let Some(word) = frames.word() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, word))?;
+            let written = Pin::new(&mut self.io).poll_write(cx, word);
+            self.talk.wrote(&written);
+            let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -117,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.talk.frames().is_some_and(|frames| frames.is_over())
     }
 
-    fn wrote(&self, bytes: &[u8]) {
+    fn passed(&self, bytes: &[u8]) {
         if let Some(mut frames) = self.talk.frames() {
             frames.went(bytes);
         }
@@ -186,8 +204,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         if self.is_over() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
-        self.wrote(&buf[..written]);
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.talk.wrote(&written);
+        let written = ready!(written)?;
+        self.passed(&buf[..written]);
         Poll::Ready(Ok(written))
     }
 
@@ -211,11 +231,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         if self.is_over() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.talk.wrote(&written);
+        let written = ready!(written)?;
         let mut left = written;
         for buf in bufs {
             let of_this = left.min(buf.len());
-            self.wrote(&buf[..of_this]);
+            self.passed(&buf[..of_this]);
             left -= of_this;
         }
         Poll::Ready(Ok(written))

@@ -191,6 +191,21 @@ where
         self
     }
 
+    /// How long a client may take nothing of what is sent to it (default 60 s). Zero switches it off. Then the connection is
+    /// closed, a WebSocket, too. An answer that has nothing to send waits for as long as it likes. That it has taken something shows
+    /// when about a third of the system's send buffer is free again. actix-web has no such limit.
+    ///
+    /// # Example
+    /// ```
+    /// # use actix_web::App;
+    /// # use std::time::Duration;
+    /// cluster_actix::HttpServer::new(App::new).client_write_timeout(Duration::from_secs(20));
+    /// ```
+    pub fn client_write_timeout(mut self, dur: Duration) -> Self {
+        self.settings.client_write_timeout = dur;
+        self
+    }
+
     /// How long closing a connection may take before it is dropped (default 1 s). Zero switches it off.
     ///
     /// # Example

@@ -3,6 +3,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
@@ -106,13 +107,23 @@ pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> nix::Result<i32> {
     nix::sys::socket::getsockopt(&socket, sockopt::PeerCredentials).map(|peer| peer.pid())
 }
 
+/// Whether nobody has the other end of a connected unix socket any more. Where somebody dies just now, others may have it for
+/// a moment: those that it has forked and that have not executed yet.
+pub(crate) fn is_deserted(socket: BorrowedFd<'_>) -> bool {
+    const MOMENT_MS: u16 = 100;
+    // What is told is the end of both directions, which is always asked for (poll(2)).
+    let mut asked = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut asked, MOMENT_MS).is_ok_and(|told| told > 0)
+        && asked[0].revents().is_some_and(|told| told.contains(PollFlags::POLLHUP))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::PipeReader;
     use std::os::fd::AsFd;
 
     use nix::libc;
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::poll::PollTimeout;
 
     use super::*;
     use crate::sys::ancillary;
@@ -166,5 +177,16 @@ mod tests {
         let received = receive(ours.as_fd(), &mut [0; 3], false).map(|packet| packet.len);
         assert_eq!(received, Err(Errno::EMSGSIZE));
         assert!(is_closed(&reader));
+    }
+
+    #[test]
+    fn a_socket_is_deserted_when_its_other_end_is_closed() {
+        let (ours, theirs) = pair().unwrap();
+        assert!(!is_deserted(theirs.as_fd()));
+        // What was said before stays there to be read.
+        send(ours.as_fd(), b"a word", &[]).unwrap();
+        assert!(!is_deserted(theirs.as_fd()));
+        drop(ours);
+        assert!(is_deserted(theirs.as_fd()));
     }
 }

@@ -82,3 +82,25 @@ async fn a_body_that_is_sent_in_time_arrives() {
     }
     assert!(rest(&mut client).await.ends_with("6 bytes"));
 }
+
+#[actix_web::test]
+async fn a_client_that_takes_nothing_is_closed() {
+    let endless = async || {
+        let pieces = futures::stream::repeat_with(|| Ok::<_, Error>(web::Bytes::from(vec![b'x'; 65_536])));
+        HttpResponse::Ok().streaming(pieces)
+    };
+    let app = move || App::new().route("/", web::get().to(endless));
+    let settings = Settings { client_write_timeout: SHORT, ..Settings::default() };
+    let mut client = client_with(app, settings, &testing::worker()).await;
+    ask(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut some = vec![0; 65_536];
+    // While it takes something the connection stays open for longer than that.
+    let begin = Instant::now();
+    while begin.elapsed() < SHORT * 3 {
+        client.read_exact(&mut some).await.unwrap();
+    }
+    tokio::time::sleep(SHORT * 5).await;
+    // The rest is what was on its way.
+    let end = async { while client.read(&mut some).await.is_ok_and(|read| read > 0) {} };
+    tokio::time::timeout(LIMIT, end).await.expect("it is closed");
+}
