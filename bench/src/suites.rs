@@ -1,5 +1,6 @@
 //! The suites: a file each, and one line here.
 mod connections;
+mod http;
 mod idle;
 mod memory;
 mod messages;
@@ -19,8 +20,15 @@ use crate::rounds::Entry;
 use crate::subject::{Program, Subject};
 
 /// All there are.
-pub(crate) const SUITES: &[&Suite] =
-    &[&restart::SUITE, &memory::SUITE, &messages::SUITE, &connections::SUITE, &reload::SUITE, &idle::SUITE];
+pub(crate) const SUITES: &[&Suite] = &[
+    &restart::SUITE,
+    &memory::SUITE,
+    &messages::SUITE,
+    &connections::SUITE,
+    &http::SUITE,
+    &reload::SUITE,
+    &idle::SUITE,
+];
 
 /// What a suite needs and how it begins; the rest is its entries' work.
 pub(crate) struct Suite {
