@@ -43,5 +43,9 @@ mod scheduling {}
 mod signals {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/tls.md")]
+mod tls {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/reload.md")]
 mod reload {}

@@ -80,7 +80,8 @@ fn first_address(stdout: ChildStdout) -> io::Result<SocketAddr> {
     // Reads on to the end, so that whatever else the peer prints does not stop it.
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if let Some(addr) = line.strip_prefix("listening on http://").and_then(|addr| addr.parse().ok()) {
+            let place = line.strip_prefix("listening on ").and_then(|place| place.split_once("://"));
+            if let Some(addr) = place.and_then(|(_, addr)| addr.parse().ok()) {
                 let _ = found.send(addr);
             }
         }

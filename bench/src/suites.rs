@@ -6,6 +6,7 @@ mod memory;
 mod messages;
 mod reload;
 mod restart;
+mod tls;
 
 use std::fmt;
 
@@ -26,6 +27,7 @@ pub(crate) const SUITES: &[&Suite] = &[
     &messages::SUITE,
     &connections::SUITE,
     &http::SUITE,
+    &tls::SUITE,
     &reload::SUITE,
     &idle::SUITE,
 ];

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use axum::extract::connect_info::Connected;
 use cluster_core::{PeerAddr, Stream};
 
+use crate::transport::Transport;
+
 /// A connection that was accepted: what axum's `IncomingStream` is to `axum::serve`.
 ///
 /// # Example
@@ -33,13 +35,13 @@ use cluster_core::{PeerAddr, Stream};
 /// ```
 #[derive(Debug)]
 pub struct Accepted<'a> {
-    io: &'a Stream,
+    transport: &'a Transport,
     remote: PeerAddr,
 }
 
 impl<'a> Accepted<'a> {
-    pub(crate) fn new(io: &'a Stream, remote: PeerAddr) -> Self {
-        Self { io, remote }
+    pub(crate) fn new(transport: &'a Transport, remote: PeerAddr) -> Self {
+        Self { transport, remote }
     }
 
     /// Where the client is.
@@ -65,7 +67,30 @@ impl<'a> Accepted<'a> {
     /// # Ok(()) }
     /// ```
     pub fn io(&self) -> &'a Stream {
-        self.io
+        self.transport.io()
+    }
+
+    /// What was agreed on with the client, where it speaks TLS: the protocol (ALPN), the name that it asked for
+    /// (SNI), the certificates that it has shown, if the listener's configuration asks for them, and whether it has
+    /// resumed a session. With the feature `tls`.
+    ///
+    /// # Example
+    /// ```
+    /// use axum::extract::connect_info::Connected;
+    /// use cluster_axum::Accepted;
+    ///
+    /// #[derive(Clone)]
+    /// struct Host(Option<String>);
+    ///
+    /// impl Connected<Accepted<'_>> for Host {
+    ///     fn connect_info(accepted: Accepted<'_>) -> Self {
+    ///         Self(accepted.tls().and_then(|tls| tls.server_name()).map(str::to_owned))
+    ///     }
+    /// }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&'a tokio_rustls::rustls::ServerConnection> {
+        self.transport.session()
     }
 }
 

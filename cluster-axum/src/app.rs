@@ -110,6 +110,7 @@ mod tests {
     use tower::ServiceExt;
 
     use crate::UnixPeer;
+    use crate::transport::Transport;
 
     use super::*;
 
@@ -124,7 +125,8 @@ mod tests {
 
     /// The answer to `GET /` of an application, on a connection.
     async fn ask_on<K, A: App<K>>(mut app: A, stream: Stream, remote: PeerAddr) -> (StatusCode, String) {
-        let service = app.service_for(Accepted::new(&stream, remote)).await;
+        let transport = Transport::Plain(stream);
+        let service = app.service_for(Accepted::new(&transport, remote)).await;
         let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -45,7 +45,8 @@ impl Drain {
         traffic.may_close().await;
     }
 
-    async fn reached(&self, phase: Phase) {
+    /// Resolves when the drain has come so far.
+    pub(crate) async fn reached(&self, phase: Phase) {
         loop {
             // BEFORE the look, so that no change is missed after it.
             let change = self.change.notified();

@@ -90,14 +90,21 @@ mod serve;
 
 mod connection;
 mod drain;
+mod entrance;
 mod program;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
 
 pub use accepted::Accepted;
 pub use app::App;
 pub use messages::{broadcast, on_message, send};
 pub use peer::UnixPeer;
 pub use serve::{Serve, Serving, serve, serve_with};
+/// What [`Serve::bind_rustls`] takes. With the feature `tls`.
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;
 
 pub use cluster_core::{
     Account, Addr, Ask, AskError, Asking, BoxError, Broadcasting, Builder, ClusterHandle, CommandError,

@@ -11,6 +11,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::accepted::Accepted;
 use crate::app::App;
 use crate::connection::{HEADER_READ_TIMEOUT, Protocol};
+use crate::drain::Phase;
+use crate::entrance::{Entrance, Entrances, Opened};
 use crate::stream::Counted;
 
 /// Held by each stream while it is open: the worker's count of open connections, and ours.
@@ -21,6 +23,7 @@ type Held = (OpenConnection, TaskTrackerToken);
 pub(crate) struct Shared {
     protocol: &'static Protocol,
     open: TaskTracker,
+    entrances: Entrances,
 }
 
 /// An application that accepts on its listeners until the worker drains.
@@ -43,16 +46,17 @@ struct Server<A> {
 }
 
 impl Shared {
-    pub(crate) fn new(worker: Worker) -> Self {
+    pub(crate) fn new(worker: Worker, opened: Opened) -> Self {
+        let entrances = opened.in_worker(&worker);
         // A process is one worker once, so this is as if it were a static; a reference saves each request a count.
         let protocol = Box::leak(Box::new(Protocol::new(HEADER_READ_TIMEOUT, Some(worker))));
-        Self { protocol, open: TaskTracker::new() }
+        Self { protocol, open: TaskTracker::new(), entrances }
     }
 }
 
 /// Serves the applications until the worker has drained.
-pub(crate) async fn run(worker: Worker, sites: Vec<Site>) -> Result<(), BoxError> {
-    let shared = Shared::new(worker.clone());
+pub(crate) async fn run(worker: Worker, sites: Vec<Site>, opened: Opened) -> Result<(), BoxError> {
+    let shared = Shared::new(worker.clone(), opened);
     let mut accepting = Vec::new();
     // All applications are made BEFORE the first accept, which makes the worker ready.
     for Site { make, listeners } in sites {
@@ -78,25 +82,26 @@ pub(crate) fn accept_all<K: 'static, A: App<K>>(
     shared: Shared,
     listeners: &[String],
 ) -> Result<Accepting, BoxError> {
-    let acceptors: Vec<Acceptor> =
-        listeners.iter().map(|name| worker.acceptor(name)).collect::<Result<_, _>>()?;
+    let open = |name: &String| Ok((worker.acceptor(name)?, shared.entrances.of(name)));
+    let doors: Vec<(Acceptor, Entrance)> = listeners.iter().map(open).collect::<Result<_, BoxError>>()?;
     let server = Arc::new(Server { app: Mutex::new(app), shared });
     Ok(Box::pin(async move {
-        join_all(acceptors.into_iter().map(|acceptor| accept(&server, acceptor))).await;
+        join_all(doors.into_iter().map(|(acceptor, entrance)| accept(&server, acceptor, entrance))).await;
     }))
 }
 
-async fn accept<K: 'static, A: App<K>>(server: &Arc<Server<A>>, mut acceptor: Acceptor) {
+async fn accept<K: 'static, A: App<K>>(server: &Arc<Server<A>>, mut acceptor: Acceptor, entrance: Entrance) {
     while let Some(connection) = acceptor.accept().await {
         let held = server.shared.open.token();
         // A task of its own: a panic in a handler ends this one.
-        tokio::spawn(serve(server.clone(), connection, held));
+        tokio::spawn(serve(server.clone(), connection, entrance.clone(), held));
     }
 }
 
 async fn serve<K: 'static, A: App<K>>(
     server: Arc<Server<A>>,
     connection: Connection,
+    entrance: Entrance,
     token: TaskTrackerToken,
 ) {
     let remote = connection.peer_addr();
@@ -105,9 +110,14 @@ async fn serve<K: 'static, A: App<K>>(
         // Fails where the client is gone already; reading will say so.
         let _ = tcp.set_nodelay(true);
     }
-    let stream: Counted<Held> = Counted::new(io, (open, token));
-    let service = server.app.lock().await.service_for(Accepted::new(stream.io(), remote)).await;
+    let Some(transport) = entrance.enter(io, &server.shared.protocol.drain).await else { return };
+    let stream: Counted<Held> = Counted::new(transport, (open, token));
     let protocol = server.shared.protocol;
+    // Where it was late for the lame duck it is closed as one that has nothing to ask, unless it is known to be one that has.
+    if entrance.has_handshake() && protocol.drain.phase() != Phase::Serving {
+        stream.traffic().is_awaited();
+    }
+    let service = server.app.lock().await.service_for(Accepted::new(stream.transport(), remote)).await;
     drop(server);
     protocol.serve(stream, service).await;
 }

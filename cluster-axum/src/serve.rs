@@ -1,4 +1,7 @@
 //! The builder that users hold: `serve(app).bind(addr).run()`.
+#[cfg(feature = "tls")]
+mod tls;
+
 use std::fmt;
 use std::future::{Future, IntoFuture, Ready as Immediately, ready};
 use std::net::TcpListener;
@@ -15,6 +18,7 @@ use cluster_core::{
 use futures::future::Either;
 
 use crate::app::App;
+use crate::entrance::Plans;
 use crate::program::{self, Make, Site};
 
 /// Serves an application from several worker processes. Say where with [`Serve::bind`], then
@@ -87,11 +91,16 @@ pub struct Serve {
     builder: Builder,
     /// The application; those of `also` are behind it.
     sites: Vec<Site>,
+    plans: Plans,
 }
 
 impl Serve {
     fn new(make: Make) -> Self {
-        Self { builder: Cluster::builder(), sites: vec![Site { make, listeners: Vec::new() }] }
+        Self {
+            builder: Cluster::builder(),
+            sites: vec![Site { make, listeners: Vec::new() }],
+            plans: Plans::default(),
+        }
     }
 
     /// Listens on an address; several calls, several listeners. Bound at start, once, by the primary. Without
@@ -308,9 +317,13 @@ impl Serve {
     }
 
     fn and(mut self, make: Make, wanted: Wanted) -> Self {
+        let site = self.add_site(make);
+        self.listen_to(site, wanted)
+    }
+
+    fn add_site(&mut self, make: Make) -> usize {
         self.sites.push(Site { make, listeners: Vec::new() });
-        let last = self.sites.len() - 1;
-        self.listen_to(last, wanted)
+        self.sites.len() - 1
     }
 
     fn listen_to(mut self, site: usize, wanted: Wanted) -> Self {
@@ -330,11 +343,13 @@ impl Serve {
     }
 
     fn ready(self) -> Result<Ready, StartError> {
-        let Self { builder, sites } = self;
+        let Self { builder, sites, plans } = self;
         if sites[0].listeners.is_empty() {
             return Err(StartError::NoListener);
         }
-        Ok(builder.worker(move |worker| program::run(worker, sites)))
+        // In each run of main, so in each generation: and before there is a worker.
+        let opened = plans.open()?;
+        Ok(builder.worker(move |worker| program::run(worker, sites, opened)))
     }
 }
 
@@ -388,6 +403,8 @@ impl fmt::Debug for Serving {
 mod tests {
     use axum::Router;
 
+    use crate::entrance::Opened;
+
     use super::*;
 
     fn app() -> Router {
@@ -426,7 +443,8 @@ mod tests {
     #[tokio::test]
     async fn an_app_that_cannot_be_made_is_the_workers_error() {
         let serve = serve_with(|_| async { Err::<Router, _>("no database".into()) });
-        let err = program::run(cluster_core::testing::worker(), serve.sites).await.unwrap_err();
+        let err =
+            program::run(cluster_core::testing::worker(), serve.sites, Opened::default()).await.unwrap_err();
         assert_eq!(err.to_string(), "no database");
     }
 }

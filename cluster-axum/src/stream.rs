@@ -4,24 +4,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cluster_core::Stream;
 use cluster_core::adapter::{Traffic, Watched};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::transport::Transport;
 
 /// A stream that drops `held` when it is closed. An upgraded connection takes its stream along, out of the
 /// task that served it: so a WebSocket counts as open, and a drain waits for it, wherever it went.
 #[derive(Debug)]
 pub(crate) struct Counted<H> {
-    io: Watched<Stream>,
+    io: Watched<Transport>,
     _held: H,
 }
 
 impl<H> Counted<H> {
-    pub(crate) fn new(io: impl Into<Stream>, held: H) -> Self {
-        Self { io: Watched::new(io.into()), _held: held }
+    pub(crate) fn new(io: Transport, held: H) -> Self {
+        Self { io: Watched::new(io), _held: held }
     }
 
-    pub(crate) fn io(&self) -> &Stream {
+    pub(crate) fn transport(&self) -> &Transport {
         self.io.io()
     }
 

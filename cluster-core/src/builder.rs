@@ -614,6 +614,14 @@ impl Builder {
         self
     }
 
+    /// For adapters: how long each of the secrets that all workers know is the newest (default 6 h, at least 100 ms); the
+    /// primary's word counts until it ends.
+    #[doc(hidden)]
+    pub fn rotate_secrets_every(mut self, time: Duration) -> Self {
+        self.settings.secret_rotation = time;
+        self
+    }
+
     fn listener(mut self, name: &str, scheme: &'static str, source: Source) -> Self {
         self.listeners.push(Listener { name: name.to_owned(), scheme, source });
         self

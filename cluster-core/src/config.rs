@@ -16,6 +16,7 @@ pub(crate) use self::renewal::{Recycling, Rollout};
 use crate::conn::{Limits, listen};
 use crate::error::StartError;
 use crate::scheduling::Scheduling;
+use crate::secret::ROTATION;
 
 /// The Tokio runtime that a worker of the fork method builds. The default is one thread.
 ///
@@ -251,6 +252,8 @@ pub(crate) struct Settings {
     /// Of listeners that have no rule of their own.
     pub(crate) scheduling: Scheduling,
     pub(crate) limits: Limits,
+    /// How long a secret that all workers know is the newest.
+    pub(crate) secret_rotation: Duration,
     /// Of workers and the director.
     pub(crate) process: ProcessSettings,
 }
@@ -273,6 +276,7 @@ impl Default for Settings {
             quiet: false,
             scheduling: Scheduling::default(),
             limits: Limits::default(),
+            secret_rotation: ROTATION,
             process: ProcessSettings::default(),
         }
     }
@@ -286,8 +290,8 @@ pub(crate) struct Workers {
 }
 
 /// Descriptors that the primary opens besides those of its workers and what is open already: runtime,
-/// signals, fork server, executable, and what a birth needs for a moment.
-const DESCRIPTORS_BESIDES: u64 = 24;
+/// signals, fork server, executable, secrets, and what a birth needs for a moment.
+const DESCRIPTORS_BESIDES: u64 = 25;
 /// Of each worker and the director: control socket, message socket, pidfd and the read end of stderr.
 const DESCRIPTORS_PER_PEER: u64 = 4;
 

@@ -371,6 +371,14 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A file that is read at the start cannot be used: a certificate, or its key.
+    #[error("cannot use {path}: {source}")]
+    File {
+        /// The path as written.
+        path: String,
+        /// What is wrong with it.
+        source: BoxError,
+    },
     /// A system call that a cluster cannot do without failed.
     #[error("{what}: {source}")]
     System {
@@ -395,6 +403,9 @@ impl StartError {
             | StartError::System { source, .. } => source.kind(),
             StartError::UnknownUser(_) | StartError::UnknownGroup(_) => io::ErrorKind::NotFound,
             StartError::Hook(_) => io::ErrorKind::Other,
+            StartError::File { source, .. } => {
+                source.downcast_ref::<io::Error>().map_or(io::ErrorKind::InvalidData, io::Error::kind)
+            }
             StartError::NotInherited { .. } => io::ErrorKind::NotFound,
             StartError::NotASocket { .. } => io::ErrorKind::AlreadyExists,
             StartError::BoundInMain { .. }

@@ -108,6 +108,8 @@ mod life;
 #[cfg(target_os = "linux")]
 mod scoreboard;
 #[cfg(target_os = "linux")]
+mod secret;
+#[cfg(target_os = "linux")]
 mod supervise;
 #[cfg(target_os = "linux")]
 mod sys;
@@ -183,6 +185,7 @@ pub mod adapter {
     pub use crate::conn::{BACKLOG, Reach};
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub use crate::extract::NoWorker;
+    pub use crate::secret::{Secret, Secrets};
     pub use crate::traffic::{HALF_SENT, OpenRequest, Traffic, Watched};
 
     /// Opens at once, or takes the sockets from the primary. Of each its address, if that is one of TCP.

@@ -51,6 +51,7 @@ pub fn worker() -> Worker {
         page: None,
         reception: None,
         control: None,
+        secrets: None,
         endpoint: Endpoint::fake(PeerId::Worker(WorkerId(1)), TaskTracker::new()),
         hooks: WorkerHooks::default(),
     });

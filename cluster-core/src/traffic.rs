@@ -44,6 +44,11 @@ impl Traffic {
         OpenRequest(self.clone())
     }
 
+    /// Its handshake has ended, so it is about to ask, though nothing has come.
+    pub fn is_awaited(&self) {
+        self.unanswered.store(true, Relaxed);
+    }
+
     /// Whether the client has begun to speak HTTP/2.
     pub fn is_http2(&self) -> bool {
         usize::from(self.preface.load(Relaxed)) == PREFACE.len()
@@ -233,6 +238,16 @@ mod tests {
         traffic.went();
         assert!(!traffic.is_quiet());
         drop(request);
+        assert!(traffic.is_quiet());
+    }
+
+    #[test]
+    fn who_has_just_shaken_hands_is_about_to_ask() {
+        let traffic = traffic();
+        traffic.is_awaited();
+        assert!(!traffic.is_quiet());
+        traffic.came(b"GET /");
+        traffic.went();
         assert!(traffic.is_quiet());
     }
 

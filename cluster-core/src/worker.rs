@@ -31,6 +31,7 @@ use crate::ipc::control::{self, ToPrimary};
 use crate::ipc::endpoint::Endpoint;
 use crate::life::Life;
 use crate::scoreboard::Page;
+use crate::secret::Secrets;
 use crate::sys::page::Mapped;
 use crate::sys::readiness;
 pub use crate::worker::logs::ReopenLogs;
@@ -79,6 +80,8 @@ struct Inner {
     reception: Option<Reception>,
     /// None in a fake.
     control: Option<OwnedFd>,
+    /// None in a fake.
+    secrets: Option<Secrets>,
     hooks: Mutex<WorkerHooks>,
     /// Its program has begun, or what is called before that is done.
     has_begun: AtomicBool,
@@ -98,6 +101,7 @@ pub(crate) struct Parts {
     pub(crate) page: Option<Arc<Mapped<Page>>>,
     pub(crate) reception: Option<Reception>,
     pub(crate) control: Option<OwnedFd>,
+    pub(crate) secrets: Option<Secrets>,
     pub(crate) endpoint: Endpoint,
     pub(crate) hooks: WorkerHooks,
 }
@@ -160,6 +164,7 @@ impl Worker {
                 page: parts.page,
                 reception: parts.reception,
                 control: parts.control,
+                secrets: parts.secrets,
                 hooks: Mutex::new(parts.hooks),
                 has_begun: AtomicBool::new(false),
             }),
@@ -390,6 +395,12 @@ impl Worker {
         reception
             .acceptor(self.clone(), key)
             .map_err(|source| AcceptError::Socket { listener: listener.to_owned(), source })
+    }
+
+    /// For adapters: what all workers of the cluster know and nobody else. None in a fake.
+    #[doc(hidden)]
+    pub fn secrets(&self) -> Option<&Secrets> {
+        self.inner.secrets.as_ref()
     }
 
     /// For adapters: resolves at the end of the lame duck, the first part of a drain.

@@ -13,6 +13,7 @@ use std::time::Duration;
 pub mod changeling;
 pub mod counters;
 pub mod load;
+pub mod tls;
 pub mod wire;
 
 pub use cluster_core::testing::{Process, WorkerProcess};

@@ -331,3 +331,28 @@ fn an_application_for_operators_is_on_a_unix_socket_beside() {
     assert!(app.stop().unwrap().success());
     assert!(!path.exists());
 }
+
+#[test]
+fn https_is_served_with_a_certificate_that_the_example_makes_and_sessions_are_resumed() {
+    use cluster_tests::tls::{self, Pair, VERSIONS};
+    use std::os::unix::fs::PermissionsExt;
+
+    let files = cluster_tests::Folder::new("https");
+    let (cert, key) = (files.path("cert.pem"), files.path("key.pem"));
+    let mut command = Command::new(folder().join("axum_tls"));
+    command.arg("127.0.0.1:0").args([&cert, &key]);
+    command.env("CLUSTER_WORKERS", "4").env_remove("WEB_CONCURRENCY");
+    let app = Process::start(command).unwrap();
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let client = std::sync::Arc::new(tls::client(&[&Pair::read(cert, key)], &VERSIONS, &[]));
+    let first = tls::get(app.addr(), &client, "/").unwrap();
+    assert!(first.text.ends_with("session new\n"), "{}", first.text);
+    let mut ids = HashSet::from([hello_id(&first.text)]);
+    cluster_tests::eventually("four workers answer", || {
+        let answer = tls::get(app.addr(), &client, "/").unwrap();
+        assert!(answer.text.ends_with("session resumed\n"), "{}", answer.text);
+        ids.insert(hello_id(&answer.text));
+        ids.len() == 4
+    });
+    assert!(app.stop().unwrap().success());
+}

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::transport::Transport;
+
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -39,7 +41,7 @@ impl Server {
         tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                let stream = Counted::new(tcp, counted.token());
+                let stream = Counted::new(Transport::Plain(tcp.into()), counted.token());
                 seen.lock().unwrap().push(stream.traffic().clone());
                 tokio::spawn(protocol.serve(stream, app.clone()));
             }

@@ -7,6 +7,7 @@ use crate::error::StartError;
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, Welcome};
 use crate::role::{Role, call};
 use crate::scoreboard::Page;
+use crate::secret::Secrets;
 use crate::sys::page::Mapped;
 
 /// The line to the primary, and what came over it.
@@ -26,6 +27,7 @@ pub(crate) struct Belongings {
     /// That of all workers.
     pub(crate) bell: Bell,
     pub(crate) rota: Mapped<Rota>,
+    pub(crate) secrets: Secrets,
     /// By which connections are handed out, where some are.
     pub(crate) passing: Option<OwnedFd>,
     /// What the whole cluster has open, and this worker's place in it, where that is limited.
@@ -39,9 +41,9 @@ pub(crate) struct StderrRelay {
     pub(crate) real: OwnedFd,
 }
 
-/// How many descriptors it gets before the sockets: the page, the relay's three, the message socket, the bell and
-/// the rota.
-const BELONGINGS: usize = 7;
+/// How many descriptors it gets before the sockets: the page, the relay's three, the message socket, the bell,
+/// the rota and the secrets.
+const BELONGINGS: usize = 8;
 
 impl Arrival {
     /// Greets the primary as `role` (a fork server does that later) and takes what it gives. The sockets go to the registry.
@@ -76,15 +78,18 @@ impl Arrival {
         };
         let passing = if passes { fds.pop() } else { None };
         let belongings = match <[OwnedFd; BELONGINGS]>::try_from(fds) {
-            Ok([page, read, write, real, messages, bell, rota]) => {
+            Ok([page, read, write, real, messages, bell, rota, secrets]) => {
                 let page = Mapped::map(page.as_fd()).map_err(system("cannot map the scoreboard page"))?;
                 let rota = Mapped::map(rota.as_fd()).map_err(system("cannot map the rota"))?;
+                let secrets =
+                    Mapped::map_to_read(secrets.as_fd()).map_err(system("cannot map the secrets"))?;
                 Some(Belongings {
                     page,
                     stderr: StderrRelay { read, write, real },
                     messages,
                     bell: bell.into(),
                     rota,
+                    secrets: Secrets::new(secrets),
                     passing,
                     ledger,
                 })

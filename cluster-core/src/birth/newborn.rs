@@ -185,7 +185,7 @@ fn settle(
     hooks: WorkerHooks,
 ) -> Result<(Worker, Sentinel), StartError> {
     let Arrival { control, welcome, belongings } = arrival;
-    let Belongings { page, stderr, messages, bell, rota, passing, ledger } =
+    let Belongings { page, stderr, messages, bell, rota, secrets, passing, ledger } =
         belongings.ok_or(StartError::Attach(io::ErrorKind::InvalidData.into()))?;
     let page = Arc::new(page);
     descriptors::place(stderr.write.as_fd(), 2).map_err(StartError::system("dup2"))?;
@@ -227,6 +227,7 @@ fn settle(
         heart: blueprint.settings.hang.map(|limit| Heart::new(page.clone(), limit, life.turned_on.clone())),
         reception: Some(reception),
         control: Some(ours),
+        secrets: Some(secrets),
         endpoint,
         hooks,
     });

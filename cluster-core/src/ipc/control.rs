@@ -18,7 +18,7 @@ use crate::ipc::codec;
 use crate::sys::channel;
 
 /// Grows with every change of the types in this file.
-pub(crate) const PROTOCOL: u32 = 8;
+pub(crate) const PROTOCOL: u32 = 9;
 /// No packet is longer.
 pub(crate) const MAX_PACKET: usize = codec::MAX_ENCODED;
 /// A command or an event with no text in it; small enough for a stack.
@@ -27,7 +27,8 @@ pub(crate) const SMALL_PACKET: usize = 256;
 const MAX_TEXT: usize = 4 * 1024;
 
 /// What a newcomer is told first. With it come, in this order: what it owns (a worker's and a director's: its
-/// page, both ends of its stderr, the real stderr, its message socket, the bell and the rota of all workers), then the sockets.
+/// page, both ends of its stderr, the real stderr, its message socket, the bell, the rota and the secrets of all workers),
+/// then the sockets.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Welcome {
     /// First, so that it is read even where the rest has changed.

@@ -28,6 +28,7 @@ use crate::ipc::control::ToDirector;
 use crate::ipc::counters::Told;
 use crate::ipc::exchange::{Exchange, Word};
 use crate::ipc::notice::Undelivered;
+use crate::secret::Keeper;
 use crate::supervise::announce::Announcer;
 use crate::supervise::breeder::Breeder;
 use crate::supervise::driver::generations::{Generation, Generations};
@@ -111,6 +112,8 @@ struct Driver {
     identity: Identity,
     sockets: Vec<ClusterSocket>,
     watch: Watch,
+    /// Makes what all workers know.
+    keeper: Keeper,
     /// None where the cluster's connections are not limited.
     book: Option<Arc<Book>>,
     /// None where workers help themselves to all connections.
@@ -185,6 +188,10 @@ pub(crate) async fn supervise(plan: Plan, cancelled: impl Future<Output = ()>) -
             }
             () = until(driver.look_at) => Some(driver.look()),
             () = until(driver.weigh_at) => Some(driver.weigh()),
+            () = until(Some(driver.keeper.due())) => {
+                driver.keeper.turn(Instant::now());
+                None
+            }
             () = until(driver.orphans_due) => {
                 driver.reap_orphans();
                 None
@@ -252,6 +259,8 @@ impl Driver {
         let (watch, book) = connections::watch_over(&plan.sockets, limits)
             .map_err(StartError::system("cannot watch the listening sockets"))?;
         watch.begin().map_err(StartError::system("cannot watch the listening sockets"))?;
+        let keeper = Keeper::begin(Instant::now(), plan.settings.secret_rotation)
+            .map_err(StartError::system("cannot make the workers' shared secret"))?;
         let policy_of_handoff = AdmissionPolicy { book: book.clone(), refuses: limits.refuse() };
         let handoff = Handoff::begin(&plan.sockets, policy_of_handoff)
             .map_err(StartError::system("cannot start to hand out connections"))?;
@@ -268,6 +277,7 @@ impl Driver {
             identity: plan.identity,
             sockets: plan.sockets,
             watch,
+            keeper,
             book,
             handoff,
             places: plan.places,

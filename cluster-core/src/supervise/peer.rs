@@ -16,6 +16,7 @@ use crate::id::{PeerId, Seat};
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, ToWorker, Welcome};
 use crate::ipc::exchange::Exchange;
 use crate::scoreboard::Page;
+use crate::secret::Keeper;
 use crate::supervise::force;
 use crate::supervise::input::{self, End, Input};
 use crate::supervise::note::Note;
@@ -76,6 +77,7 @@ pub(crate) struct Place<'d> {
     pub(crate) director: bool,
     pub(crate) sockets: &'d [ClusterSocket],
     pub(crate) watch: &'d Watch,
+    pub(crate) keeper: &'d Keeper,
     pub(crate) handoff: Option<&'d Handoff>,
     pub(crate) book: Option<&'d Arc<Book>>,
     pub(crate) exchange: &'d Exchange,
@@ -101,6 +103,7 @@ impl Peer {
             their_messages.as_fd(),
             place.watch.bell().as_fd(),
             place.watch.rota(),
+            place.keeper.page(),
         ];
         let page = Arc::new(page);
         let book = place.book.filter(|_| place.is_worker());

@@ -2,7 +2,9 @@
 //!
 //! What the kernel must provide (Linux >= 5.10):
 //! - `pidfd_open`, `pidfd_send_signal`, `waitid(P_PIDFD)` (5.4): a process is named without pid reuse.
-//! - `memfd_create` with seals: a worker cannot truncate the page its primary reads.
+//! - `memfd_create` with seals: a worker cannot truncate the page its primary reads, nor (F_SEAL_FUTURE_WRITE, 5.1) write to
+//!   the one that only the primary writes.
+//! - `getrandom` (3.17).
 //! - `close_range(CLOSE_RANGE_CLOEXEC)` (5.11; on 5.10 the descriptors are walked one by one).
 //! - `PR_SET_CHILD_SUBREAPER`, `PR_SET_PDEATHSIG`, `/proc` with `task/*/children`.
 //! - `SOCK_SEQPACKET` unix sockets with `SCM_RIGHTS` and `SCM_CREDENTIALS`.
@@ -23,6 +25,7 @@ pub(crate) mod memory;
 pub(crate) mod page;
 pub(crate) mod parcel;
 pub(crate) mod process;
+pub(crate) mod random;
 pub(crate) mod reactor;
 pub(crate) mod readiness;
 pub(crate) mod signals;

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, munmap};
 
 /// Types that two processes may share: any bit pattern is valid and all access is atomic.
 ///
@@ -24,6 +24,8 @@ unsafe impl Shared for crate::scoreboard::Page {}
 unsafe impl Shared for crate::conn::Rota {}
 // SAFETY: as above.
 unsafe impl Shared for crate::conn::Ledger {}
+// SAFETY: as above.
+unsafe impl Shared for crate::secret::SecretPage {}
 
 /// A mapping of one `T` shared between processes.
 pub(crate) struct Mapped<T: Shared> {
@@ -48,15 +50,45 @@ impl<T: Shared> Mapped<T> {
         Ok((Self::map(fd.as_fd())?, fd))
     }
 
+    /// As `create`, for what nobody else shall write, and for no file: neither swapped nor in a core dump, as far as limits
+    /// allow that.
+    pub(crate) fn create_for_readers(name: &CStr) -> nix::Result<(Self, OwnedFd)> {
+        let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        nix::unistd::ftruncate(&fd, Self::LEN.get() as i64)?;
+        let page = Self::map(fd.as_fd())?;
+        // AFTER our own mapping: it forbids all later ones that could write (fcntl(2), F_SEAL_FUTURE_WRITE).
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_SEAL))?;
+        page.keep_from_disk();
+        Ok((page, fd))
+    }
+
     /// Maps memory that `create` made in another process.
     pub(crate) fn map(fd: BorrowedFd<'_>) -> nix::Result<Self> {
+        Self::map_as(fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+    }
+
+    /// Maps memory that `create_for_readers` made in another process: a store to it would be a segmentation fault.
+    pub(crate) fn map_to_read(fd: BorrowedFd<'_>) -> nix::Result<Self> {
+        let page = Self::map_as(fd, ProtFlags::PROT_READ)?;
+        page.keep_from_disk();
+        Ok(page)
+    }
+
+    fn map_as(fd: BorrowedFd<'_>, access: ProtFlags) -> nix::Result<Self> {
         if nix::sys::stat::fstat(fd)?.st_size != Self::LEN.get() as i64 {
             return Err(Errno::EPROTO);
         }
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice; the size was just checked.
         let at = unsafe { mmap(None, Self::LEN, access, MapFlags::MAP_SHARED, fd, 0) }?;
         Ok(Self { at: at.cast() })
+    }
+
+    fn keep_from_disk(&self) {
+        // SAFETY: the mapping is ours; neither call changes what is in it.
+        let _ = unsafe { madvise(self.at.cast(), Self::LEN.get(), MmapAdvise::MADV_DONTDUMP) };
+        // SAFETY: as above.
+        let _ = unsafe { mlock(self.at.cast(), Self::LEN.get()) };
     }
 }
 

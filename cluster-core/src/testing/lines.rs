@@ -2,6 +2,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
@@ -13,6 +14,7 @@ use crate::ipc::frame::{Address, Head, Kind};
 use crate::ipc::{notice, picture};
 use crate::role::VARIABLE;
 use crate::scoreboard::Page;
+use crate::secret::{Keeper, ROTATION};
 use crate::sys::page::Mapped;
 use crate::sys::{channel, descriptors};
 
@@ -86,6 +88,7 @@ impl FalsePrimary {
         };
         let bell = Bell::new()?;
         let (_, rota) = Mapped::<Rota>::create(c"cluster-rota")?;
+        let keeper = Keeper::begin(Instant::now(), ROTATION)?;
         let fds = [
             page.as_fd(),
             read.as_fd(),
@@ -94,6 +97,7 @@ impl FalsePrimary {
             their_messages.as_fd(),
             bell.as_fd(),
             rota.as_fd(),
+            keeper.page(),
         ];
         control::try_send_with(control.as_fd(), &welcome, &fds)?;
         if role == "director" {

@@ -23,6 +23,7 @@ impl Driver {
             director: self.has_director,
             sockets: &self.sockets,
             watch: &self.watch,
+            keeper: &self.keeper,
             handoff: self.handoff.as_ref(),
             book: self.book.as_ref(),
             exchange: &self.exchange,
