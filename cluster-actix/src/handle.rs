@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::asked::{Asked, Stop};
 
-/// Stops a [`Server`], from the process that it is called in. Cheap to clone.
+/// Stops a [`Server`](crate::Server), from the process that it is called in. Cheap to clone.
 ///
 /// It acts on what this process is. In the primary, which is where an async `main` awaits the server, it stops
 /// the cluster. In a worker it stops that worker, which is replaced: `main` runs in each worker, too, and what
@@ -80,7 +80,7 @@ impl ServerHandle {
     /// Stops it: `graceful` finishes what is open first, within the
     /// [`shutdown_timeout`](crate::HttpServer::shutdown_timeout); otherwise connections are cut.
     ///
-    /// What comes back resolves in the primary when the [`Server`] has ended, and in a worker at once, because a
+    /// What comes back resolves in the primary when the [`Server`](crate::Server) has ended, and in a worker at once, because a
     /// drain waits for the handler that might await it. A call before the server is awaited ends it after its start.
     ///
     /// # Example

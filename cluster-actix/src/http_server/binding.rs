@@ -133,7 +133,7 @@ where
     }
 
     /// Listens on a socket that the program was started with, by systemd socket activation or what speaks like it;
-    /// as [`Builder::inherit`].
+    /// as [`Builder::inherit`](crate::Builder::inherit).
     ///
     /// # Errors
     /// No such one was passed, or it is no socket that listens.

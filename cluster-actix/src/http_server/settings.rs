@@ -71,7 +71,7 @@ where
     /// How many connections a worker has open at a time (default 25,600, as in actix-web); at least 1.
     ///
     /// A worker that has so many takes no more until one has ended: others do. Where none has room clients wait in the
-    /// queue, or are refused: [`Builder::overload`]. [`Builder::max_cluster_connections`] limits all workers together.
+    /// queue, or are refused: [`Builder::overload`](crate::Builder::overload). [`Builder::max_cluster_connections`](crate::Builder::max_cluster_connections) limits all workers together.
     ///
     /// # Example
     /// ```
@@ -108,7 +108,7 @@ where
     }
 
     /// Which worker gets a connection (default: [`Scheduling::Shared`](crate::Scheduling::Shared)). A listener may
-    /// have a rule of its own: [`Builder::listener_scheduling`] through [`cluster`](Self::cluster); listeners are
+    /// have a rule of its own: [`Builder::listener_scheduling`](crate::Builder::listener_scheduling) through [`cluster`](Self::cluster); listeners are
     /// named `http-1`, `http-2` and so on, in their order.
     ///
     /// # Example
