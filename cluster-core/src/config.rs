@@ -313,7 +313,7 @@ pub(crate) struct Workers {
 
 /// Descriptors that the primary opens besides those of its workers and what is open already: runtime,
 /// signals, fork server, executable, secrets, and what a birth needs for a moment.
-const DESCRIPTORS_BESIDES: u64 = 25;
+const DESCRIPTORS_BESIDES: u64 = 26;
 /// Of each worker and the director: control socket, message socket, pidfd and the read end of stderr.
 const DESCRIPTORS_PER_PEER: u64 = 4;
 

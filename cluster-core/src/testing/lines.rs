@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use crate::conn::{Bell, Rota};
+use crate::counter::Counting;
 use crate::event::Status;
 use crate::ipc::control::{self, PROTOCOL, ToPrimary, Welcome};
 use crate::ipc::frame::{Address, Head, Kind};
@@ -89,6 +90,7 @@ impl FalsePrimary {
         let bell = Bell::new()?;
         let (_, rota) = Mapped::<Rota>::create(c"cluster-rota")?;
         let keeper = Keeper::begin(Instant::now(), ROTATION)?;
+        let counting = Counting::begin()?;
         let fds = [
             page.as_fd(),
             read.as_fd(),
@@ -98,6 +100,7 @@ impl FalsePrimary {
             bell.as_fd(),
             rota.as_fd(),
             keeper.page(),
+            counting.as_fd(),
         ];
         control::try_send_with(control.as_fd(), &welcome, &fds)?;
         if role == "director" {

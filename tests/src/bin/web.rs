@@ -1,6 +1,7 @@
 //! A web application: `web axum|actix fork|await PLACE [KNOB..]`. A place is one of TCP, `unix:PATH`, `fd:NAME` or
 //! `fd:NAME=ADDR`. It says who asks, and how the worker is called; `/slow` takes half a second for that.
 use std::env;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +146,9 @@ fn with_stop(serve: Serve) -> Serve {
     let asking = asked.clone();
     serve.cluster(|builder| builder.on_message(move |_: Stop| asking.notify_one())).with_graceful_shutdown(
         async move {
-            eprintln!("waited for in {}", std::process::id());
+            // At once: others write there, too.
+            let told = format!("waited for in {}\n", std::process::id());
+            let _ = std::io::stderr().write_all(told.as_bytes());
             asked.notified().await;
         },
     )
