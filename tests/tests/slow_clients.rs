@@ -170,6 +170,7 @@ fn usual(trial: &Trial, addr: SocketAddr) -> Duration {
 }
 
 fn try_it(trial: &Trial, framework: &str, what: &str, with: &[u8], deadline: Duration, says: &str) {
+    raise_limit();
     let knobs: Vec<&str> =
         ["127.0.0.1:0"].into_iter().chain(trial.knobs.iter().map(String::as_str)).collect();
     let app = Process::start(subject_at(WEB, framework, "fork", &knobs)).unwrap();
