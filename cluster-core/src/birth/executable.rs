@@ -1,20 +1,20 @@
 //! The program as a file: what workers and directors of the exec method, and successors of a fork server,
 //! execute.
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::libc::O_PATH;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Pid, faccessat};
 
 use crate::birth::descriptor_limit;
@@ -153,7 +153,8 @@ pub(crate) struct NotExecutable {
 const SELF: &str = "/proc/self/exe";
 
 fn open_path(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(O_PATH).open(path)
+    // Not by `OpenOptions`: with musl it takes O_PATH for a way of access, and leaves it out.
+    Ok(open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?.into())
 }
 
 /// The name of an open file in this process, whatever is at its path by now.

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_PATH};
+use nix::fcntl::{self, Flock, FlockArg, OFlag};
+use nix::libc::O_DIRECTORY;
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -171,10 +171,11 @@ impl SocketFile {
             return Ok(());
         }
         let failed = |what| failing(&self.path, what);
-        let held = OpenOptions::new()
-            .read(true)
-            .custom_flags(O_PATH | O_NOFOLLOW)
-            .open(&self.path)
+        // Not by `OpenOptions`: with musl it takes O_PATH for a way of access, and leaves it out.
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let held = fcntl::open(&self.path, flags, Mode::empty())
+            .map(File::from)
+            .map_err(io::Error::from)
             .and_then(|held| Ok((identity(&held.metadata()?) == self.identity).then_some(held)))
             .map_err(failed("cannot open the socket's file"))?;
         let Some(held) = held else {

@@ -122,8 +122,10 @@ impl Driver {
     /// One that does not die, though it was killed, is not waited for.
     pub(super) fn forget_fork_server(&mut self, generation: u64) {
         let Some(held) = self.generations.get(&generation) else { return };
-        let Some(pid) = held.breeder.as_ref().map(Breeder::pid) else { return };
         let why = "it was killed and does not die".to_owned();
+        let Some(pid) = held.breeder.as_ref().map(Breeder::pid) else {
+            return self.untold.push_back(Input::ForkServerLost { generation, why, last_stderr: Vec::new() });
+        };
         // What it may still be at is not begun beside it.
         let unprepared = (!held.prepared).then(|| why.clone());
         self.fork_server_gone(

@@ -51,6 +51,8 @@ struct Bench {
     directed: Vec<bool>,
     fork_servers_started: usize,
     /// Of which generations.
+    starting: Vec<u64>,
+    /// Of which generations.
     fork_servers_killed: Vec<u64>,
     fork_servers_forgotten: Vec<u64>,
     forgotten: Vec<PeerId>,
@@ -103,6 +105,7 @@ impl Bench {
             resized: Vec::new(),
             directed: Vec::new(),
             fork_servers_started: 0,
+            starting: Vec::new(),
             fork_servers_killed: Vec::new(),
             fork_servers_forgotten: Vec::new(),
             forgotten: Vec::new(),
@@ -127,7 +130,10 @@ impl Bench {
                 Action::Kill { peer } => self.killed.push(peer),
                 Action::Dump { peer } => self.dumped.push(peer),
                 Action::Examine { peer } => self.examined.push(peer),
-                Action::StartForkServer { .. } => self.fork_servers_started += 1,
+                Action::StartForkServer { generation } => {
+                    self.fork_servers_started += 1;
+                    self.starting.push(generation);
+                }
                 Action::KillForkServer { generation } => self.fork_servers_killed.push(generation),
                 Action::ForgetForkServer { generation } => self.fork_servers_forgotten.push(generation),
                 Action::Forget { peer } => self.forgotten.push(peer),

@@ -10,30 +10,36 @@ fn schedules(cases: u32) -> Config {
     Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() }
 }
 
+/// Whatever happens for so many steps, and then a kind world.
+fn check_the_end(seed: u64, steps: usize) -> Result<(), TestCaseError> {
+    let mut world = World::new(seed);
+    world.obey();
+    for _ in 0..steps {
+        world.step();
+        world.check();
+    }
+    world.choose_bad();
+    world.be_kind();
+    world.check();
+    let generation = world.bench.pool.generation;
+    prop_assert_ne!(Some(generation), world.bad);
+    let of_another = |member: &&Member| member.generation != generation;
+    prop_assert_eq!(world.bench.pool.members.values().filter(of_another).count(), 0);
+    let wanted = usize::from(world.bench.pool.places.count());
+    let directors = usize::from(world.bench.pool.directed);
+    prop_assert_eq!(world.bench.pool.serving(), wanted, "{:?}", world.bench.pool.nurseries);
+    prop_assert_eq!(world.alive.len(), wanted + directors, "nobody beyond those");
+    prop_assert!(world.asked.is_empty(), "all is answered: {:?}", world.asked);
+    prop_assert_eq!(world.reloads, 0, "each reload has its end");
+    prop_assert!(world.fork_servers.len() <= 1, "what is over is closed");
+    Ok(())
+}
+
 #[test]
 fn whatever_happens_the_wanted_number_serves_in_the_end() {
-    proptest!(schedules(6_000), |(seed: u64, steps in 0..80_usize)| {
-        let mut world = World::new(seed);
-        world.obey();
-        for _ in 0..steps {
-            world.step();
-            world.check();
-        }
-        world.choose_bad();
-        world.be_kind();
-        world.check();
-        let generation = world.bench.pool.generation;
-        prop_assert_ne!(Some(generation), world.bad);
-        let of_another = |member: &&Member| member.generation != generation;
-        prop_assert_eq!(world.bench.pool.members.values().filter(of_another).count(), 0);
-        let wanted = usize::from(world.bench.pool.places.count());
-        let directors = usize::from(world.bench.pool.directed);
-        prop_assert_eq!(world.bench.pool.serving(), wanted);
-        prop_assert_eq!(world.alive.len(), wanted + directors, "nobody beyond those");
-        prop_assert!(world.asked.is_empty(), "all is answered: {:?}", world.asked);
-        prop_assert_eq!(world.reloads, 0, "each reload has its end");
-        prop_assert!(world.fork_servers.len() <= 1, "what is over is closed");
-    });
+    // One that failed once: a fork server was started for a generation that was over in the same moment.
+    check_the_end(14_604_989_583_108_432_118, 52).unwrap();
+    proptest!(schedules(6_000), |(seed: u64, steps in 0..80_usize)| { check_the_end(seed, steps)?; });
 }
 
 #[test]

@@ -168,8 +168,8 @@ impl World {
             let lost = std::mem::take(&mut self.bench.fork_servers_killed);
             let (opened, closed) =
                 (std::mem::take(&mut self.bench.opened), std::mem::take(&mut self.bench.closed));
-            if std::mem::take(&mut self.bench.fork_servers_started) > 0 {
-                self.fork_servers.insert(self.bench.pool.generation, ForkServer::Asked);
+            for generation in std::mem::take(&mut self.bench.starting) {
+                self.fork_servers.insert(generation, ForkServer::Asked);
             }
             for peer in std::mem::take(&mut self.bench.examined) {
                 let condition = if self.rng.bool() { Condition::Runs } else { Condition::Stopped };
