@@ -32,13 +32,13 @@ function freePort(use) {
   });
 }
 
-function worker() {
+function worker(listen) {
   const answer = `hello from worker ${cluster.worker.id} (pid ${process.pid})\n`;
   const server = http.createServer((request, response) => {
     if (request.url.startsWith(BLOCK)) block(Number(request.url.slice(BLOCK.length)));
     response.end(answer);
   });
-  server.listen({ port: Number(process.env.BENCH_PORT), host: HOST, backlog: BACKLOG });
+  server.listen(listen);
 }
 
 function block(ms) {
@@ -46,5 +46,10 @@ function block(ms) {
   while (performance.now() < end);
 }
 
-if (cluster.isPrimary) freePort((port) => primary(Number(process.argv[2] ?? 1), port));
-else worker();
+// Calls `worker` in each worker, with where to listen.
+exports.inCluster = (worker) => {
+  if (cluster.isPrimary) freePort((port) => primary(Number(process.argv[2] ?? 1), port));
+  else worker({ port: Number(process.env.BENCH_PORT), host: HOST, backlog: BACKLOG });
+};
+
+if (require.main === module) exports.inCluster(worker);

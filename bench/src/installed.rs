@@ -1,4 +1,4 @@
-//! Peers that are programs of their own: where they are, if they are there.
+//! Peers, and who asks them, that are programs of their own: where they are, if they are there.
 use std::env;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ pub(crate) struct Installed {
     pub(crate) bun: Option<PathBuf>,
     pub(crate) nginx: Option<PathBuf>,
     pub(crate) pm2: Option<PathBuf>,
+    /// Asks by HTTP/2.
+    pub(crate) h2load: Option<PathBuf>,
 }
 
 impl Installed {
@@ -19,6 +21,7 @@ impl Installed {
             node: find("node", &[]),
             bun: find("bun", &[&modules]),
             pm2: find("pm2", &[&modules]),
+            h2load: find("h2load", &[]),
             // Not on the path of everybody who is not root.
             nginx: find("nginx", &[Path::new("/usr/sbin"), Path::new("/usr/local/sbin")]),
         }

@@ -21,6 +21,7 @@ pub(crate) struct Machine {
     pub(crate) bun: Option<String>,
     pub(crate) nginx: Option<String>,
     pub(crate) pm2: Option<String>,
+    pub(crate) h2load: Option<String>,
 }
 
 impl Machine {
@@ -37,21 +38,22 @@ impl Machine {
             bun: installed.bun.as_ref().and_then(|bun| version(bun, "--version")),
             nginx: installed.nginx.as_ref().and_then(|nginx| version(nginx, "-v")),
             pm2: installed.pm2.as_ref().and_then(|pm2| pm2_version(pm2)),
+            h2load: installed.h2load.as_ref().and_then(|h2load| version(h2load, "--version")),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cores, cpu, kernel, rustc, node, bun, nginx, pm2 } = self;
+        let Self { cores, cpu, kernel, rustc, node, bun, nginx, pm2, h2load } = self;
         write!(f, "{cores} cores of {cpu}, Linux {kernel}, {rustc}")?;
         match node {
             Some(version) => write!(f, ", node {version}")?,
             None => f.write_str(", no node")?,
         }
-        for (peer, version) in [("bun", bun), ("nginx", nginx), ("pm2", pm2)] {
+        for (program, version) in [("bun", bun), ("nginx", nginx), ("pm2", pm2), ("h2load", h2load)] {
             if let Some(version) = version {
-                write!(f, ", {peer} {version}")?;
+                write!(f, ", {program} {version}")?;
             }
         }
         Ok(())
@@ -70,8 +72,9 @@ fn version(program: impl AsRef<OsStr>, ask: &str) -> Option<String> {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let line = said.lines().next()?.trim();
-    // nginx says its name too, and on standard error.
-    Some(line.strip_prefix("nginx version: nginx/").unwrap_or(line).to_owned())
+    // Some say their names too, nginx on standard error.
+    let names = ["nginx version: nginx/", "h2load nghttp2/"];
+    Some(names.iter().find_map(|name| line.strip_prefix(name)).unwrap_or(line).to_owned())
 }
 
 /// PM2's version, from its package: asked itself, it would start a daemon.

@@ -18,10 +18,12 @@ mod table;
 
 // How it is measured.
 mod exchange;
+mod failures;
 mod load;
 mod rounds;
 mod suites;
 mod swarm;
+mod window;
 
 // What is measured: programs of ours and peers, how they start, what they answer, what they hold.
 mod client;

@@ -57,10 +57,10 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fil
 .title{font-size:18px;font-weight:600}.panel{font-size:13px;font-weight:600}.case{font-weight:600}\
 .figure{font-size:11px;paint-order:stroke;stroke:#fff;stroke-width:3px}.soft{font-size:11px;fill:#59636e}\
 .ground{fill:#fff;stroke:#d1d9e0}.line{stroke:#d1d9e0}\
-.s0{fill:#d9480f}.s1{fill:#2b8a3e}.s2{fill:#74b816}.s3{fill:#1864ab}.s4{fill:#4dabf7}.s5{fill:#868e96}.s6{fill:#9c36b5}.s7{fill:#e0a800}\
+.s0{fill:#d9480f}.s1{fill:#2b8a3e}.s2{fill:#74b816}.s3{fill:#1864ab}.s4{fill:#4dabf7}.s5{fill:#868e96}.s6{fill:#9c36b5}.s7{fill:#e0a800}.s8{fill:#0b7285}\
 @media(prefers-color-scheme:dark){text{fill:#f0f6fc}.figure{stroke:#0d1117}.soft{fill:#9198a1}\
 .ground{fill:#0d1117;stroke:#3d444d}.line{stroke:#3d444d}\
-.s0{fill:#ff8c42}.s1{fill:#40c057}.s2{fill:#a9e34b}.s3{fill:#4c8fd6}.s4{fill:#a5d8ff}.s5{fill:#adb5bd}.s6{fill:#cc5de8}.s7{fill:#ffe066}}";
+.s0{fill:#ff8c42}.s1{fill:#40c057}.s2{fill:#a9e34b}.s3{fill:#4c8fd6}.s4{fill:#a5d8ff}.s5{fill:#adb5bd}.s6{fill:#cc5de8}.s7{fill:#ffe066}.s8{fill:#3bc9db}}";
 
 /// The picture of a report.
 pub(crate) fn render(report: &Report, plot: &Plot) -> String {

@@ -63,6 +63,7 @@ pub(crate) mod tests {
             bun: None,
             nginx: None,
             pm2: None,
+            h2load: None,
         };
         let skipped = Skipped { subject: "node", why: "not installed" };
         Report { suite: "restart", machine, rounds: 7, rows: vec![row], skipped: vec![skipped] }

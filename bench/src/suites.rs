@@ -1,5 +1,6 @@
 //! The suites: a file each, and one line here.
 mod connections;
+mod http;
 mod idle;
 mod memory;
 mod messages;
@@ -25,9 +26,10 @@ pub(crate) const SUITES: &[&Suite] = &[
     &memory::SUITE,
     &messages::SUITE,
     &connections::SUITE,
+    &http::SUITE,
+    &tls::SUITE,
     &reload::SUITE,
     &idle::SUITE,
-    &tls::SUITE,
 ];
 
 /// What a suite needs and how it begins; the rest is its entries' work.

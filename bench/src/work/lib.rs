@@ -2,20 +2,23 @@
 //!
 //! Those of the suite `messages` measure themselves: what they are told, when they count, what they say. The suite
 //! starts them, reads what they say and adds what their processes cost. Those of the suite `connections` answer
-//! alike ([`Hello`]).
+//! alike ([`Hello`]), and those of the suite `http` are one application ([`site`]).
 #![forbid(unsafe_code)]
 
 mod hello;
 mod job;
+mod prefork;
+pub mod site;
 mod trips;
 mod window;
 
 use std::io::{self, Read};
-use std::process::Command;
-use std::{env, fmt};
+use std::process::{self, Command};
+use std::{env, fmt, thread};
 
 pub use hello::Hello;
 pub use job::{Job, Shape, Text, Unclear};
+pub use prefork::prefork;
 use serde::{Deserialize, Serialize};
 pub use trips::Trips;
 pub use window::{Progress, Window};
@@ -59,8 +62,20 @@ pub fn second_process(connect_to: &str) -> io::Result<Command> {
 /// Says what was found, then waits until whoever started this program has seen what its processes cost.
 pub fn finish(outcome: Outcome) {
     println!("{outcome}");
-    // However it ends, so does this.
+    wait_for_the_end();
+}
+
+/// Returns when whoever started this process has ended, however: they hold the other end of its standard input.
+fn wait_for_the_end() {
     let _ = io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// Ends this process when whoever started it has ended.
+pub fn end_with_whoever_started_this() {
+    thread::spawn(|| {
+        wait_for_the_end();
+        process::exit(0);
+    });
 }
 
 #[cfg(test)]

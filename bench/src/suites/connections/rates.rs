@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::session::{COST, Failures, Figure, Session};
+use super::session::{COST, Figure, Session};
 use crate::exchange::Request;
+use crate::failures::Failures;
 use crate::swarm::Swarm;
+use crate::window::Window;
 
 /// Threads that ask. One alone is slower than two workers: the cluster would not be saturated, but the client.
 const THREADS: usize = 2;
@@ -36,12 +38,11 @@ fn saturate(
 ) -> io::Result<Vec<Figure>> {
     let [warm_up, length] = if session.quick { TIMES_QUICK } else { TIMES };
     let processes = session.running.processes();
-    let start = Instant::now() + warm_up;
-    let window = Window { start, end: start + length };
+    let window = Window::after(warm_up, length);
     let load = Load { addr: session.running.addr(), request, clients: clients / THREADS, window };
     let (used, outcomes) = thread::scope(|scope| {
         let askers: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| load.ask())).collect();
-        let used = used_within(session, &processes, &window);
+        let used = window.kept_busy_by(&processes);
         let outcome = |asker: thread::ScopedJoinHandle<'_, _>| asker.join().expect("an asker does not panic");
         (used, askers.into_iter().map(outcome).collect::<Vec<io::Result<Outcome>>>())
     });
@@ -63,25 +64,6 @@ fn saturate(
         Err(err) => session.failures.note(&err),
     }
     Ok(figures)
-}
-
-/// Processors that the subject keeps busy while it is measured.
-fn used_within(session: &Session, processes: &[u32], window: &Window) -> io::Result<f64> {
-    let look = |at: Instant| {
-        thread::sleep(at.saturating_duration_since(Instant::now()));
-        // Told to sleep until a time, one wakes later where all are busy: by rates, that does not matter.
-        session.processor_time(processes).map(|used| (Instant::now(), used))
-    };
-    let (from, before) = look(window.start)?;
-    let (to, after) = look(window.end)?;
-    Ok(after.saturating_sub(before).as_secs_f64() / (to - from).as_secs_f64())
-}
-
-/// When it counts.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    start: Instant,
-    end: Instant,
 }
 
 /// What one thread does.
@@ -126,12 +108,6 @@ impl Load {
     }
 }
 
-impl Window {
-    fn has(&self, at: Instant) -> bool {
-        (self.start..self.end).contains(&at)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -162,7 +138,5 @@ mod tests {
         let outcome = load.ask().expect("it needs a few descriptors only");
         assert_eq!(outcome.answered, 5);
         assert!(outcome.failures.told().is_some(), "nobody listens any more");
-        let past = Window { start: now, end: now };
-        assert!(!past.has(now) && !window.has(window.end));
     }
 }

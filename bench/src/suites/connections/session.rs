@@ -3,8 +3,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cpu;
 use crate::exchange::Request;
+use crate::failures::Failures;
 use crate::rounds::Sample;
 use crate::status::{Counters, StatusSocket};
 use crate::subject::Running;
@@ -64,13 +64,6 @@ impl<'a> Session<'a> {
     pub(super) fn counters(&self) -> io::Result<Counters> {
         self.status.as_ref().expect("the case says that it asks for counters").settled_counters()
     }
-
-    /// What all processes of the subject have used so far.
-    pub(super) fn processor_time(&self, of: &[u32]) -> io::Result<Duration> {
-        cpu::used_by(of).map_err(|err| {
-            io::Error::other(format!("the processor time of its processes {of:?} is not to be had: {err}"))
-        })
-    }
 }
 
 /// An answer that is one.
@@ -80,13 +73,6 @@ pub(super) struct Answer {
     pub(super) pid: u32,
     pub(super) begun: Instant,
     pub(super) at: Instant,
-}
-
-/// Requests that came to nothing, and what else was not to be had.
-#[derive(Debug, Default)]
-pub(super) struct Failures {
-    pub(super) count: usize,
-    first: Option<String>,
 }
 
 impl Failures {
@@ -100,24 +86,6 @@ impl Failures {
             }
         }
         answers
-    }
-
-    pub(super) fn note(&mut self, err: &io::Error) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| err.to_string());
-    }
-
-    /// Those of somebody else who has asked.
-    pub(super) fn add(&mut self, others: Self) {
-        self.count += others.count;
-        self.first = self.first.take().or(others.first);
-    }
-
-    /// A sentence about them, where there are some.
-    pub(super) fn told(&self) -> Option<String> {
-        let first = self.first.as_ref()?;
-        let plural = if self.count == 1 { "" } else { "s" };
-        Some(format!("{} failure{plural}, the first: {first}", self.count))
     }
 }
 
