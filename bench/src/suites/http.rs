@@ -2,6 +2,7 @@
 mod crowd;
 mod h2load;
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -14,6 +15,7 @@ use crate::ratio::Ratio;
 use crate::report::Skipped;
 use crate::rounds::{Entry, FAILURES, Sample};
 use crate::subject::{Running, Subject};
+use crate::suites::tls::{Certificate, Visit};
 use crate::suites::{Lineup, Setting, Suite};
 use crate::window::Window;
 use crowd::Crowd;
@@ -25,20 +27,33 @@ pub(crate) const SUITE: Suite = Suite {
     explains: "2 workers, or 2 threads; 64 connections that stay open, from two threads on the same processors. Each asks\n\
                again as soon as it is answered, and each answer is compared with the one that is right.\n\
                hello: 13 bytes of text. json: a catalogue of 10 KiB, written anew for each request. h2: hello by HTTP/2\n\
-               without TLS (prior knowledge), 10 streams on each connection, asked by h2load.\n\
-               cpu: processor time of all the subject's processes for each request. by X: the ratio in each round.\n\
+               without TLS (prior knowledge), 10 streams on each connection, asked by h2load. TLS: new handshakes of TLS 1.3\n\
+               (P-256) by 16 clients that remember no session, a request on each; axum with tokio-rustls.\n\
+               cpu: processor time of all the subject's processes for each. by X: the ratio in each round.\n\
                A row `failed` is there where a request was refused, reset, closed early or answered otherwise.\n\
                cluster-axum, cluster-actix: plain main (fork). -await: async main (exec), which differs from the\n\
                framework's own program in a line. axum: axum::serve on Tokio's multi-thread runtime. prefork: axum::serve\n\
                on a current-thread runtime in each of several processes with SO_REUSEPORT sockets, by hand and with no\n\
                supervision. actix-web: its own server. node, bun: cluster and http, the same script.",
     examples: &[],
-    own: &["http_cluster_axum", "http_axum", "http_prefork", "http_cluster_actix", "http_actix"],
+    own: &[
+        "http_cluster_axum",
+        "http_axum",
+        "http_prefork",
+        "http_cluster_actix",
+        "http_actix",
+        "tls_cluster_axum",
+        "tls_axum",
+    ],
     fixtures: &[],
     cases: || CASES.iter().flat_map(|case| [case.rate, case.cost]).map(str::to_owned).collect(),
     plot: Some(&PLOT),
     ratios: &[
-        Ratio { cases: &["hello", "json", "h2"], of: &["cluster-axum", "cluster-axum-await"], to: "axum" },
+        Ratio {
+            cases: &["hello", "json", "h2", "TLS"],
+            of: &["cluster-axum", "cluster-axum-await"],
+            to: "axum",
+        },
         Ratio { cases: &["hello", "json", "h2"], of: &["cluster-axum", "cluster-axum-await"], to: "prefork" },
         Ratio { cases: &["hello", "json"], of: &["cluster-actix", "cluster-actix-await"], to: "actix-web" },
         Ratio { cases: &["hello", "json"], of: OURS, to: "node" },
@@ -53,16 +68,18 @@ const PLOT: Plot = Plot {
     title: "A web application on two workers",
     panels: &[
         Panel {
-            title: "Requests per second (longer is better)",
-            cases: &["hello requests/s", "json requests/s", "h2 requests/s"],
+            title: "Per second (longer is better)",
+            cases: &["hello requests/s", "json requests/s", "h2 requests/s", "TLS handshakes/s"],
         },
         Panel {
-            title: "Processor time per request (shorter is better)",
-            cases: &["hello cpu", "json cpu", "h2 cpu"],
+            title: "Processor time for each (shorter is better)",
+            cases: &["hello cpu", "json cpu", "h2 cpu", "TLS cpu"],
         },
     ],
 };
 
+/// Of rates. What is counted, the names of the rows say.
+const UNIT: &str = "/s";
 const WORKERS: usize = 2;
 const CONNECTIONS: usize = 64;
 /// Threads that ask. One alone is slower than two workers: the client would be saturated, and not the server.
@@ -80,30 +97,28 @@ struct Case {
     rate: &'static str,
     cost: &'static str,
     path: &'static str,
-    version: Version,
+    manner: Manner,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Version {
+enum Manner {
     Http1,
     /// Only some speak it without TLS.
     Http2,
+    /// New connections: the two that have a program for it.
+    Tls,
 }
 
 const CASES: &[Case] = &[
-    Case {
-        rate: "hello requests/s",
-        cost: "hello cpu us/request",
-        path: site::HELLO,
-        version: Version::Http1,
-    },
+    Case { rate: "hello requests/s", cost: "hello cpu us/request", path: site::HELLO, manner: Manner::Http1 },
     Case {
         rate: "json requests/s",
         cost: "json cpu us/request",
         path: site::CATALOGUE,
-        version: Version::Http1,
+        manner: Manner::Http1,
     },
-    Case { rate: "h2 requests/s", cost: "h2 cpu us/request", path: site::HELLO, version: Version::Http2 },
+    Case { rate: "h2 requests/s", cost: "h2 cpu us/request", path: site::HELLO, manner: Manner::Http2 },
+    Case { rate: "TLS handshakes/s", cost: "TLS cpu us/handshake", path: "/", manner: Manner::Tls },
 ];
 
 impl Case {
@@ -112,11 +127,12 @@ impl Case {
     }
 
     fn is_for(&self, subject: &Subject) -> bool {
-        match self.version {
-            Version::Http1 => true,
-            Version::Http2 => {
+        match self.manner {
+            Manner::Http1 => true,
+            Manner::Http2 => {
                 ["cluster-axum", "cluster-axum-await", "axum", "prefork"].contains(&subject.name)
             }
+            Manner::Tls => false,
         }
     }
 
@@ -130,10 +146,11 @@ impl Case {
 }
 
 /// Who asks.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Asker {
     Crowd,
     H2load(H2load),
+    Visitors(Arc<Visit>),
 }
 
 /// What has come of it.
@@ -148,11 +165,15 @@ fn line_up(setting: &Setting) -> Result<Lineup, Error> {
     let mut lineup = Lineup { entries: Vec::new(), skipped };
     let times = if setting.quick { TIMES_QUICK } else { TIMES };
     for case in CASES.iter().filter(|case| case.is_wanted(setting)) {
-        let asker = match (case.version, &setting.installed.h2load) {
-            (Version::Http1, _) => Asker::Crowd,
-            (Version::Http2, Some(h2load)) => Asker::H2load(H2load::at(h2load)),
-            (Version::Http2, None) => {
+        let asker = match (case.manner, &setting.installed.h2load) {
+            (Manner::Http1, _) => Asker::Crowd,
+            (Manner::Http2, Some(h2load)) => Asker::H2load(H2load::at(h2load)),
+            (Manner::Http2, None) => {
                 lineup.skipped.push(Skipped { subject: "h2", why: "h2load is not installed" });
+                continue;
+            }
+            (Manner::Tls, _) => {
+                lineup.entries.extend(secured(setting, case, times)?);
                 continue;
             }
         };
@@ -161,6 +182,17 @@ fn line_up(setting: &Setting) -> Result<Lineup, Error> {
         }
     }
     Ok(lineup)
+}
+
+/// Those that serve TLS, with a certificate made for the run.
+fn secured(setting: &Setting, case: &'static Case, times: [Duration; 2]) -> Result<[Entry; 2], Error> {
+    let no_certificate = |source| Error::Start { subject: "certificate", source, said: String::new() };
+    let shown = Arc::new(Certificate::make().map_err(no_certificate)?);
+    let visit = Arc::new(Visit::of_strangers(shown.clone(), times));
+    let entry = |subject: Subject| {
+        entry(Subject { told: shown.files(), ..subject }, case, Asker::Visitors(visit.clone()), times)
+    };
+    Ok([entry(setting.ours("cluster-axum", "tls_cluster_axum")?), entry(setting.peer("axum", "tls_axum")?)])
 }
 
 /// Who can be measured here, and who cannot.
@@ -208,14 +240,28 @@ fn entry(subject: Subject, case: &'static Case, asker: Asker, times: [Duration; 
 }
 
 fn measure(running: &Running, case: &Case, asker: &Asker, times: [Duration; 2]) -> io::Result<Vec<Sample>> {
-    let [warm_up, length] = times;
-    let (addr, processes) = (running.addr(), running.processes());
+    let addr = running.addr();
+    match asker {
+        Asker::Visitors(visit) => Ok(visit.measure(running)?.samples(case.rate, case.cost, UNIT)),
+        Asker::Crowd => {
+            let crowd = Crowd::new(addr, case.path, case.body());
+            saturated(running, case, times, |window| crowd.ask(window))
+        }
+        Asker::H2load(program) => saturated(running, case, times, |_| program.ask(addr, case.path, times)),
+    }
+}
+
+/// What is found while somebody asks, who is told when it counts.
+fn saturated(
+    running: &Running,
+    case: &Case,
+    [warm_up, length]: [Duration; 2],
+    ask: impl FnOnce(&Window) -> io::Result<Outcome> + Send,
+) -> io::Result<Vec<Sample>> {
+    let processes = running.processes();
     let window = Window::after(warm_up, length);
     let (busy, outcome) = thread::scope(|scope| {
-        let asking = scope.spawn(|| match asker {
-            Asker::Crowd => Crowd::new(addr, case.path, case.body()).ask(&window),
-            Asker::H2load(program) => program.ask(addr, case.path, times),
-        });
+        let asking = scope.spawn(|| ask(&window));
         (window.kept_busy_by(&processes), asking.join().expect("who asks does not panic"))
     });
     let (busy, Outcome { per_second, failures }) = (busy?, outcome?);
@@ -223,7 +269,7 @@ fn measure(running: &Running, case: &Case, asker: &Asker, times: [Duration; 2]) 
         eprintln!("bench: {}: {failures}", case.rate);
     }
     let failed = (format!("{}, failed", case.rate), FAILURES, failures.count as f64);
-    let mut found = vec![(case.rate.to_owned(), "/s", per_second), failed];
+    let mut found = vec![(case.rate.to_owned(), UNIT, per_second), failed];
     // Of nothing there is no cost.
     if per_second > 0.0 {
         found.push((case.cost.to_owned(), "us", busy * 1e6 / per_second));

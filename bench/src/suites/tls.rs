@@ -70,26 +70,26 @@ fn entry(subject: Subject, case: &'static str, visit: Visit) -> Entry {
     let name = subject.name;
     let measure = move || {
         let running = subject.start(WORKERS)?;
-        let samples = visit.measure(&running, case).map_err(|source| Error::Load {
+        let found = visit.measure(&running).map_err(|source| Error::Load {
             subject: name,
             case,
             source,
             said: running.last_lines(),
         })?;
         running.stop()?;
-        Ok(samples)
+        Ok(found.samples(case, &format!("CPU, {case}"), "handshakes/s"))
     };
     Entry { subject: name, group: case, measure: Box::new(measure) }
 }
 
 /// What servers show, in files.
-struct Certificate {
+pub(super) struct Certificate {
     folder: Scratch,
     der: CertificateDer<'static>,
 }
 
 impl Certificate {
-    fn make() -> io::Result<Self> {
+    pub(super) fn make() -> io::Result<Self> {
         let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).map_err(io::Error::other)?;
         let folder = Scratch::new()?;
         std::fs::write(folder.path().join("cert.pem"), made.cert.pem())?;
@@ -97,7 +97,8 @@ impl Certificate {
         Ok(Self { folder, der: made.cert.der().clone() })
     }
 
-    fn files(&self) -> Vec<String> {
+    /// Their names, as servers are told them.
+    pub(super) fn files(&self) -> Vec<String> {
         ["cert.pem", "key.pem"].map(|name| self.folder.path().join(name).display().to_string()).to_vec()
     }
 
@@ -118,7 +119,7 @@ impl Certificate {
 }
 
 /// What clients do, and for how long.
-struct Visit {
+pub(super) struct Visit {
     shown: Arc<Certificate>,
     manner: Manner,
     times: [Duration; 2],
@@ -131,8 +132,33 @@ struct Tally {
     failed: usize,
 }
 
+/// What a server has done for clients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Found {
+    per_second: f64,
+    /// Processor time of the server for each, in microseconds.
+    cost: f64,
+    failed: usize,
+}
+
+impl Found {
+    /// As rows of these names.
+    pub(super) fn samples(self, rate: &str, cost: &str, unit: &'static str) -> Vec<Sample> {
+        vec![
+            Sample { case: rate.to_owned(), unit, value: self.per_second },
+            Sample { case: cost.to_owned(), unit: "us", value: self.cost },
+            Sample { case: format!("{rate}, failed"), unit: FAILURES, value: self.failed as f64 },
+        ]
+    }
+}
+
 impl Visit {
-    fn measure(&self, running: &Running, case: &str) -> io::Result<Vec<Sample>> {
+    /// Clients that remember nothing.
+    pub(super) fn of_strangers(shown: Arc<Certificate>, times: [Duration; 2]) -> Self {
+        Self { shown, manner: Manner::New, times }
+    }
+
+    pub(super) fn measure(&self, running: &Running) -> io::Result<Found> {
         let [warm_up, length] = self.times;
         // Each has a memory of its own: what one has been given no other uses.
         let clients = (0..CLIENTS).map(|_| self.shown.client(self.manner)).collect::<io::Result<Vec<_>>>()?;
@@ -157,11 +183,7 @@ impl Visit {
         });
         let per_second = tally.served as f64 / took.as_secs_f64();
         let cost = used?.as_secs_f64() / took.as_secs_f64() / per_second.max(1.0) * 1e6;
-        Ok(vec![
-            Sample { case: case.to_owned(), unit: "handshakes/s", value: per_second },
-            Sample { case: format!("CPU, {case}"), unit: "us", value: cost },
-            Sample { case: case.to_owned() + ", failed", unit: FAILURES, value: tally.failed as f64 },
-        ])
+        Ok(Found { per_second, cost, failed: tally.failed })
     }
 
     /// One client, again and again.
