@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_util::sync::CancellationToken;
-
 pub use self::events::Events;
 use self::events::Teller;
 use self::replies::Replies;
@@ -29,7 +27,7 @@ use crate::ipc::router::worker_of;
 use crate::ipc::sending::{Broadcasting, Sending};
 use crate::metrics::Metrics;
 use crate::peer::To;
-use crate::worker::Draining;
+use crate::worker::{Draining, Moment};
 
 /// The cluster as its primary side sees it. Cheap to clone; from [`Builder::primary`](crate::Builder::primary)
 /// and [`WorkerRef::cluster`].
@@ -54,7 +52,7 @@ struct Inner {
     /// The last workers that have ended: messages of theirs may still be handled.
     ended: Mutex<VecDeque<(WorkerId, Slot, u32)>>,
     events: Teller,
-    stopping: CancellationToken,
+    stopping: Moment,
     /// Somebody has asked when the cluster stops.
     asked_for_stopping: AtomicBool,
     replies: Replies,
@@ -72,7 +70,7 @@ impl ClusterHandle {
             status: Mutex::default(),
             ended: Mutex::default(),
             events: Teller::new(),
-            stopping: CancellationToken::new(),
+            stopping: Moment::default(),
             asked_for_stopping: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -181,7 +179,7 @@ impl ClusterHandle {
     /// ```
     pub fn stopping(&self) -> Draining {
         self.inner.asked_for_stopping.store(true, Ordering::Release);
-        Draining::of(self.inner.stopping.clone())
+        self.inner.stopping.wait()
     }
 
     /// Sends a message to a worker or to several; see [`Worker::send_to`](crate::Worker::send_to).
@@ -356,7 +354,7 @@ impl ClusterHandle {
 
     pub(crate) fn stands(&self, status: Status) {
         if status.stopping {
-            self.inner.stopping.cancel();
+            self.inner.stopping.come();
         }
         self.lock_status().replace(status);
     }
@@ -381,7 +379,7 @@ impl ClusterHandle {
             status.stopping
         };
         if stopping {
-            self.inner.stopping.cancel();
+            self.inner.stopping.come();
         }
         self.inner.events.tell(event);
     }
@@ -397,7 +395,7 @@ impl ClusterHandle {
     /// Nobody will reply any more: who waits is told so.
     pub(crate) fn over(&self) {
         self.inner.replies.over();
-        self.inner.stopping.cancel();
+        self.inner.stopping.come();
     }
 
     fn lock_status(&self) -> MutexGuard<'_, Status> {

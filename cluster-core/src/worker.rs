@@ -1,4 +1,5 @@
 //! A worker from inside: the handle that the application holds.
+mod draining;
 mod logs;
 pub(crate) mod messages;
 
@@ -6,10 +7,8 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +16,6 @@ use nix::sys::eventfd::EventFd;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::birth::hooks::{self, WorkerHooks};
@@ -36,6 +34,8 @@ use crate::scoreboard::Page;
 use crate::secret::Secrets;
 use crate::sys::page::Mapped;
 use crate::sys::readiness;
+pub use crate::worker::draining::Draining;
+pub(crate) use crate::worker::draining::Moment;
 pub use crate::worker::logs::ReopenLogs;
 
 /// This worker process. Cheap to clone; in a handler it is an extractor, elsewhere [`worker()`] gives it.
@@ -66,8 +66,8 @@ struct Inner {
     ready: AtomicBool,
     /// The primary has been told how the program ended.
     has_told_end: AtomicBool,
-    draining: CancellationToken,
-    lame_duck_over: CancellationToken,
+    draining: Moment,
+    lame_duck_over: Moment,
     /// How often log files were to be opened anew.
     log_reopens: watch::Sender<u64>,
     /// What a drain waits for.
@@ -158,8 +158,8 @@ impl Worker {
                 wait_for_ready: parts.wait_for_ready,
                 ready: AtomicBool::new(false),
                 has_told_end: AtomicBool::new(false),
-                draining: CancellationToken::new(),
-                lame_duck_over: CancellationToken::new(),
+                draining: Moment::default(),
+                lame_duck_over: Moment::default(),
                 log_reopens: watch::Sender::new(0),
                 tasks: parts.endpoint.inbox().tasks().clone(),
                 endpoint: parts.endpoint,
@@ -387,7 +387,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn draining(&self) -> Draining {
-        Draining::of(self.inner.draining.clone())
+        self.inner.draining.wait()
     }
 
     /// Whether this worker is to leave.
@@ -399,7 +399,7 @@ impl Worker {
     /// }
     /// ```
     pub fn is_draining(&self) -> bool {
-        self.inner.draining.is_cancelled()
+        self.inner.draining.has_come()
     }
 
     /// Hears, each time, that log files shall be opened anew: the primary was sent SIGUSR1, after somebody had moved them
@@ -478,7 +478,7 @@ impl Worker {
     /// For adapters: resolves at the end of the lame duck, the first part of a drain.
     #[doc(hidden)]
     pub fn lame_duck_over(&self) -> Draining {
-        Draining::of(self.inner.lame_duck_over.clone())
+        self.inner.lame_duck_over.wait()
     }
 
     /// For adapters that bring their own runtime: passes the sentinel's word on to the application, and beats. Spawn
@@ -510,7 +510,7 @@ impl Worker {
         if let Err(err) = heard {
             crate::event::warn(&format!("worker {} cannot hear its sentinel: {err}", self.id()));
         }
-        self.inner.draining.cancel();
+        self.inner.draining.come();
         let endpoint = self.inner.endpoint.clone();
         if self.inner.life.is_orphaned() {
             // Its message socket may be open: nobody is there who would answer.
@@ -522,7 +522,7 @@ impl Worker {
             endpoint.inbox().close_streams();
         });
         tokio::time::sleep(self.inner.lame_duck).await;
-        self.inner.lame_duck_over.cancel();
+        self.inner.lame_duck_over.come();
         // What is open yet may take long, and writes its log as before.
         if let Ok(bell) = bell {
             let _ = self.hear_until(&bell, |_| false).await;
@@ -549,13 +549,13 @@ impl Worker {
     #[cfg(feature = "testing")]
     pub(crate) fn begin_drain(&self) {
         self.inner.life.drain(true);
-        self.inner.draining.cancel();
+        self.inner.draining.come();
     }
 
     /// The lame duck ends early: nothing is open that it could serve.
     #[doc(hidden)]
     pub fn end_lame_duck(&self) {
-        self.inner.lame_duck_over.cancel();
+        self.inner.lame_duck_over.come();
     }
 
     /// Whether what is queued will be lost unless this worker takes it.
@@ -600,8 +600,8 @@ impl Worker {
         self.tell_end(error);
         self.inner.life.end();
         // What the program began ends as in a drain: nobody else would tell it to.
-        self.inner.draining.cancel();
-        self.inner.lame_duck_over.cancel();
+        self.inner.draining.come();
+        self.inner.lame_duck_over.come();
     }
 
     /// Hears what is still on the way to this worker, waits for handlers and for what `spawn` began, and sees that
@@ -655,38 +655,5 @@ impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Inner { id, slot, pid, generation, .. } = &*self.inner;
         write!(f, "Worker {{ id: {id}, slot: {slot}, pid: {pid}, generation: {generation} }}")
-    }
-}
-
-/// Resolves when the worker is to leave; see [`Worker::draining`].
-///
-/// # Example
-/// ```no_run
-/// # async fn stream(mut draining: cluster_core::Draining) {
-/// (&mut draining).await;
-/// # }
-/// ```
-#[must_use = "futures do nothing unless awaited"]
-pub struct Draining {
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl Draining {
-    pub(crate) fn of(token: CancellationToken) -> Self {
-        Self { cancelled: Box::pin(token.cancelled_owned()) }
-    }
-}
-
-impl Future for Draining {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.cancelled.as_mut().poll(cx)
-    }
-}
-
-impl std::fmt::Debug for Draining {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Draining")
     }
 }
