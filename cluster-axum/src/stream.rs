@@ -1,5 +1,5 @@
 //! A client's stream, with what is held for as long as it is open.
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +8,10 @@ use cluster_core::adapter::{Traffic, Watched};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Transport;
+
+/// Up to so many bytes, head and body of an answer are copied into one piece: for little, copying costs less than what the
+/// kernel does for more than one.
+const SMALL: usize = 512;
 
 /// A stream that drops `held` when it is closed. An upgraded connection takes its stream along, out of the
 /// task that served it: so a WebSocket counts as open, and a drain waits for it, wherever it went.
@@ -58,12 +62,47 @@ impl<H: Unpin> AsyncWrite for Counted<H> {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let mut together = [0; SMALL];
+        match put_together(bufs, &mut together) {
+            Some(length) => Pin::new(&mut self.io).poll_write(cx, &together[..length]),
+            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
+    }
+}
+
+/// Copies what is to be written into one piece, if it is small: its length. None where it is not.
+fn put_together(bufs: &[IoSlice<'_>], together: &mut [u8; SMALL]) -> Option<usize> {
+    let mut length = 0;
+    for buf in bufs {
+        together.get_mut(length..length + buf.len())?.copy_from_slice(buf);
+        length += buf.len();
+    }
+    Some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn together(pieces: &[&[u8]]) -> Option<Vec<u8>> {
+        let pieces: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut together = [0; SMALL];
+        put_together(&pieces, &mut together).map(|length| together[..length].to_vec())
+    }
+
+    #[test]
+    fn what_is_small_is_put_together_and_what_is_not_is_left() {
+        assert_eq!(together(&[b"head", b"", b"body"]).as_deref(), Some(&b"headbody"[..]));
+        assert_eq!(together(&[]).as_deref(), Some(&b""[..]));
+        let all = [b'x'; SMALL];
+        assert_eq!(together(&[&all[1..], b"y"]).map(|all| all.len()), Some(SMALL));
+        assert_eq!(together(&[&all, b"y"]), None);
+        assert_eq!(together(&[&[b'x'; SMALL + 1]]), None);
     }
 }
