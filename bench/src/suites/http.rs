@@ -55,7 +55,11 @@ pub(crate) const SUITE: Suite = Suite {
             to: "axum",
         },
         Ratio { cases: &["hello", "json", "h2"], of: &["cluster-axum", "cluster-axum-await"], to: "prefork" },
-        Ratio { cases: &["hello", "json"], of: &["cluster-actix", "cluster-actix-await"], to: "actix-web" },
+        Ratio {
+            cases: &["hello", "json", "h2"],
+            of: &["cluster-actix", "cluster-actix-await"],
+            to: "actix-web",
+        },
         Ratio { cases: &["hello", "json"], of: OURS, to: "node" },
         Ratio { cases: &["hello", "json"], of: OURS, to: "bun" },
     ],
@@ -126,14 +130,18 @@ impl Case {
         [self.rate, self.cost].iter().any(|row| setting.filter.wants(row))
     }
 
-    fn is_for(&self, subject: &Subject) -> bool {
-        match self.manner {
-            Manner::Http1 => true,
-            Manner::Http2 => {
-                ["cluster-axum", "cluster-axum-await", "axum", "prefork"].contains(&subject.name)
+    /// Who takes part, told what it has to be told for it.
+    fn has(&self, mut subject: Subject) -> Option<Subject> {
+        match (self.manner, subject.name) {
+            (Manner::Http1, _)
+            | (Manner::Http2, "cluster-axum" | "cluster-axum-await" | "axum" | "prefork") => {}
+            // Only where it is asked to.
+            (Manner::Http2, "cluster-actix" | "cluster-actix-await" | "actix-web") => {
+                subject.told.push("h2c".to_owned());
             }
-            Manner::Tls => false,
+            (Manner::Http2 | Manner::Tls, _) => return None,
         }
+        Some(subject)
     }
 
     /// What has to be the answer.
@@ -177,8 +185,8 @@ fn line_up(setting: &Setting) -> Result<Lineup, Error> {
                 continue;
             }
         };
-        for subject in present.iter().filter(|subject| case.is_for(subject)) {
-            lineup.entries.push(entry(subject.clone(), case, asker.clone(), times));
+        for subject in present.iter().cloned().filter_map(|subject| case.has(subject)) {
+            lineup.entries.push(entry(subject, case, asker.clone(), times));
         }
     }
     Ok(lineup)
