@@ -26,6 +26,7 @@ unsafe impl Shared for crate::conn::Rota {}
 unsafe impl Shared for crate::conn::Ledger {}
 // SAFETY: as above.
 unsafe impl Shared for crate::secret::SecretPage {}
+// SAFETY: as above.
 unsafe impl Shared for crate::counter::Table {}
 
 /// A mapping of one `T` shared between processes.
