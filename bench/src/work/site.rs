@@ -60,7 +60,7 @@ impl Item {
             name: format!("Item {nth}"),
             tags: ["new", "sale", "heavy"],
             price_in_cents: 995 + 10 * nth,
-            in_stock: nth % 3 != 0,
+            in_stock: !nth.is_multiple_of(3),
             description: format!("The {nth}th of \"our\" things, good for many years."),
         }
     }
