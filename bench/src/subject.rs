@@ -121,6 +121,11 @@ impl Subject {
 }
 
 impl Running {
+    /// As the table names it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.subject
+    }
+
     pub(crate) fn addr(&self) -> SocketAddr {
         match &self.host {
             Host::Cluster(process) => process.addr(),

@@ -274,7 +274,7 @@ fn saturated(
     });
     let (busy, Outcome { per_second, failures }) = (busy?, outcome?);
     if let Some(failures) = failures.told() {
-        eprintln!("bench: {}: {failures}", case.rate);
+        eprintln!("bench: {}, {}: {failures}", running.name(), case.rate);
     }
     let failed = (format!("{}, failed", case.rate), FAILURES, failures.count as f64);
     let mut found = vec![(case.rate.to_owned(), UNIT, per_second), failed];
