@@ -23,7 +23,12 @@ pub(crate) fn poll_room(most: Option<usize>, cx: &mut Context<'_>) -> Poll<()> {
     if most.is_none_or(|most| UNDER_WAY.get() < most) {
         return Poll::Ready(());
     }
-    WAITING.with_borrow_mut(|waiting| waiting.push(cx.waker().clone()));
+    WAITING.with_borrow_mut(|waiting| {
+        // One task accepts on all listeners, and is woken by each of them.
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+    });
     Poll::Pending
 }
 
@@ -51,6 +56,8 @@ mod tests {
         let (one, two) = (begin(), begin());
         assert_eq!(room(3).now_or_never(), Some(()));
         assert_eq!(room(2).now_or_never(), None);
+        assert_eq!(room(2).now_or_never(), None);
+        assert_eq!(WAITING.with_borrow(Vec::len), 1, "who asks again waits once");
         let waits = actix_rt::spawn(room(2));
         tokio::task::yield_now().await;
         drop(one);

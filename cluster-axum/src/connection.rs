@@ -15,7 +15,7 @@ use std::task::Poll;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use cluster_core::Worker;
 use cluster_core::adapter::{InFlight, OpenRequest};
@@ -101,6 +101,7 @@ where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let version = request.version();
+    let is_connect = request.method() == Method::CONNECT;
     let in_flight = protocol.worker.as_ref().map(InFlight::begin);
     let (request, timeout) = protocol.receive(request);
     let mut response = service.oneshot(request).await?;
@@ -112,6 +113,10 @@ where
     }
     if protocol.drain.says_close() {
         say_close(&mut response, version);
+    }
+    // A WebSocket over HTTP/2: hyper lets the answer go at once.
+    if is_connect && version > Version::HTTP_11 && response.status().is_success() {
+        open.never_ends();
     }
     Ok(response.map(|body| Answer::new(body, version > Version::HTTP_11, open, in_flight)))
 }

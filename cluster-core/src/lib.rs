@@ -268,6 +268,11 @@ pub mod adapter {
         runtime.build_with(Some(blocking))
     }
 
+    /// A time that can be added to any other: more than a year means for ever, and must not overflow a clock.
+    pub fn bounded(time: std::time::Duration) -> std::time::Duration {
+        crate::config::bounded(time)
+    }
+
     /// Says something that somebody should know, where the cluster's events go.
     pub fn warn(line: &str) {
         crate::event::warn(line);

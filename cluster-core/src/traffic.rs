@@ -113,6 +113,14 @@ impl Traffic {
     }
 }
 
+impl OpenRequest {
+    /// It becomes a stream of another protocol on a connection of HTTP/2 (RFC 8441), and nobody tells when that ends: the
+    /// connection never counts as idle again.
+    pub fn never_ends(&self) {
+        self.0.requests.fetch_add(1, Relaxed);
+    }
+}
+
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Relaxed);

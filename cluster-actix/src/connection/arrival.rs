@@ -130,6 +130,10 @@ impl Connections {
             Protocol::Http2 => Wire::http2(stream, Bytes::new()),
             _ => Wire::http1(stream, Bytes::new()),
         };
+        // It was late for the lame duck, and is not one that has nothing to ask: it had no time for that.
+        if self.worker.is_draining() {
+            wire.talk().traffic().is_awaited();
+        }
         self.converse(http, wire, protocol, peer).await;
     }
 

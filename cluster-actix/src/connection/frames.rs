@@ -103,7 +103,13 @@ impl Frames {
 
     /// Whether that is told: nothing more is to be said.
     pub(super) fn is_over(&self) -> bool {
-        self.farewell == Farewell::Over && self.left == 0
+        self.has_parted() && self.left == 0
+    }
+
+    /// Whether it is settled which streams were served. A client may ask for later ones elsewhere, so none of those may
+    /// reach the application here.
+    pub(super) fn has_parted(&self) -> bool {
+        self.farewell == Farewell::Over
     }
 
     /// What is to be written BEFORE anything else, if there is something.
@@ -111,8 +117,9 @@ impl Frames {
         if self.left == 0 && self.has_begun && self.outgoing.is_between() {
             let (last, next) = match self.farewell {
                 Farewell::Asked => (ALL_STREAMS, Farewell::Announced),
-                Farewell::Due => (self.highest, Farewell::Over),
-                Farewell::NotAsked | Farewell::Announced | Farewell::Over => return None,
+                // A stream that was opened since is answered first: the client is about to hear that it was served.
+                Farewell::Due if self.open.is_empty() => (self.highest, Farewell::Over),
+                Farewell::NotAsked | Farewell::Announced | Farewell::Due | Farewell::Over => return None,
             };
             self.farewell = next;
             self.word = goaway(last);
@@ -243,6 +250,23 @@ mod tests {
         assert_eq!(frames.word(), None);
         frames.went(&data[12..]);
         assert!(frames.word().is_some());
+    }
+
+    #[test]
+    fn a_stream_that_is_opened_before_the_last_word_is_answered_first() {
+        let mut frames = begun();
+        frames.came(&frame(RST_STREAM, 0, 3, &[0; 4]));
+        // The last frame of an answer is under way: its client reads slowly.
+        let last = frame(DATA, 1, 1, b"body");
+        frames.went(&last[..HEAD + 1]);
+        frames.dismiss();
+        assert_eq!(frames.word(), None);
+        frames.came(&frame(HEADERS, 5, 5, b"headers"));
+        frames.went(&last[HEAD + 1..]);
+        assert_eq!(frames.word(), None, "it would say that 5 was served");
+        frames.went(&frame(HEADERS, 5, 5, b"204"));
+        assert_eq!(say(&mut frames), Some(frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 0])));
+        assert!(frames.has_parted());
     }
 
     #[test]

@@ -190,11 +190,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if let Some(mut frames) = self.talk.frames() {
-            frames.came(&buf.filled()[before..]);
+        loop {
+            let read = Pin::new(&mut self.io).poll_read(cx, buf);
+            let Some(mut frames) = self.talk.frames() else { return read };
+            let came = &buf.filled()[before..];
+            if came.is_empty() || !frames.has_parted() {
+                frames.came(came);
+                return read;
+            }
+            // Its end is waited for, and nothing else: what it asks by now it asks elsewhere, too.
+            buf.set_filled(before);
         }
-        read
     }
 }
 

@@ -9,7 +9,7 @@ use actix_http::{Extensions, KeepAlive, Request, Response};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
-use cluster_core::Scheduling;
+use cluster_core::{Scheduling, adapter};
 
 use super::HttpServer;
 
@@ -187,7 +187,7 @@ where
     /// cluster_actix::HttpServer::new(App::new).client_body_timeout(Duration::from_secs(10));
     /// ```
     pub fn client_body_timeout(mut self, dur: Duration) -> Self {
-        self.settings.client_body_timeout = dur;
+        self.settings.client_body_timeout = adapter::bounded(dur);
         self
     }
 
@@ -202,7 +202,7 @@ where
     /// cluster_actix::HttpServer::new(App::new).client_write_timeout(Duration::from_secs(20));
     /// ```
     pub fn client_write_timeout(mut self, dur: Duration) -> Self {
-        self.settings.client_write_timeout = dur;
+        self.settings.client_write_timeout = adapter::bounded(dur);
         self
     }
 

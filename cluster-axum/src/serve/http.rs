@@ -2,6 +2,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use cluster_core::adapter;
+
 use crate::serve::Serve;
 use crate::settings::HttpBuilder;
 
@@ -16,7 +18,7 @@ impl Serve {
     /// cluster_axum::serve(app).header_read_timeout(Duration::from_secs(10));
     /// ```
     pub fn header_read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.header_read = timeout.into();
+        self.settings.timeouts.header_read = limit(timeout);
         self
     }
 
@@ -33,7 +35,7 @@ impl Serve {
     /// cluster_axum::serve(app).keep_alive_timeout(Duration::from_secs(5));
     /// ```
     pub fn keep_alive_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.keep_alive = timeout.into();
+        self.settings.timeouts.keep_alive = limit(timeout);
         self
     }
 
@@ -51,7 +53,7 @@ impl Serve {
     /// cluster_axum::serve(app).body_timeout(Duration::from_secs(10));
     /// ```
     pub fn body_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.body = timeout.into();
+        self.settings.timeouts.body = limit(timeout);
         self
     }
 
@@ -66,7 +68,7 @@ impl Serve {
     /// cluster_axum::serve(app).write_timeout(Duration::from_secs(20));
     /// ```
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.write = timeout.into();
+        self.settings.timeouts.write = limit(timeout);
         self
     }
 
@@ -131,5 +133,30 @@ impl Serve {
     /// ```
     pub fn with_graceful_shutdown(self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.cluster(|builder| builder.stop_from_director(signal))
+    }
+}
+
+fn limit(timeout: impl Into<Option<Duration>>) -> Option<Duration> {
+    timeout.into().map(adapter::bounded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use axum::Router;
+
+    #[test]
+    fn the_longest_time_there_is_overflows_no_clock() {
+        let longest = Duration::MAX;
+        let serve = crate::serve(Router::new())
+            .header_read_timeout(longest)
+            .keep_alive_timeout(longest)
+            .body_timeout(longest)
+            .write_timeout(longest);
+        let timeouts = serve.settings.timeouts;
+        for limit in [timeouts.header_read, timeouts.keep_alive, timeouts.body, timeouts.write] {
+            assert!(Instant::now().checked_add(limit.unwrap()).is_some());
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! HTTP/2, and what a drain tells its clients.
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use h2::client::{self, Connection, SendRequest};
@@ -108,4 +109,41 @@ async fn a_client_that_says_nothing_is_hung_up_on() {
     let settings = Settings { client_request_timeout: Duration::from_millis(100), ..Settings::default() };
     let (mut silent, _) = served(App::new, settings, &Transport::AutoH2c, &testing::worker()).await;
     assert_eq!(rest(&mut silent).await, "");
+}
+
+#[actix_web::test]
+async fn what_is_asked_after_the_last_word_does_not_reach_the_application() {
+    let asked = web::Data::new(AtomicU32::new(0));
+    let asked_of = asked.clone();
+    let app = move || {
+        let count = async |asked: web::Data<AtomicU32>| {
+            asked.fetch_add(1, Relaxed);
+            "hello"
+        };
+        App::new().app_data(asked_of.clone()).default_service(web::to(count))
+    };
+    let worker = testing::worker();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let listens = (Some(addr), &Transport::AutoH2c);
+    let service = connections(&app, &Settings::default(), listens, &worker).await.unwrap();
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let served = actix_rt::spawn(async move { service.serve(stream.into()).await });
+    // The preface, and SETTINGS that say nothing.
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // Its own SETTINGS have come when it is told to leave.
+    client.readable().await.unwrap();
+    testing::drain();
+    worker.end_lame_duck();
+    let mut said = Vec::new();
+    tokio::time::timeout(LIMIT, client.read_to_end(&mut said)).await.expect("it parts").unwrap();
+    assert!(said.ends_with(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0"), "no stream was served: {said:?}");
+    // A client that has not read that yet opens stream 1: GET http://x/ (RFC 7541, A).
+    client.write_all(b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01x").await.unwrap();
+    // It has time to be served, wrongly: h2 forgets what comes together with the end.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.shutdown().await.unwrap();
+    tokio::time::timeout(LIMIT, served).await.expect("it ends").unwrap();
+    assert_eq!(asked.load(Relaxed), 0, "the client asks elsewhere");
 }

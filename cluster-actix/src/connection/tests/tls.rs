@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -13,14 +14,21 @@ fn certified() -> Certified {
     rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
 }
 
-/// The answer to a request, and the protocol that was agreed on.
-async fn ask_secured(tcp: TcpStream, server: &Certified, offered: &[&str]) -> (String, Option<String>) {
+/// A client's side of a connection, with these protocols offered.
+async fn shake_hands(tcp: TcpStream, server: &Certified, offered: &[&str]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(server.cert.der().clone()).unwrap();
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = offered.iter().map(|offered| offered.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// The answer to a request, and the protocol that was agreed on.
+async fn ask_secured(tcp: TcpStream, server: &Certified, offered: &[&str]) -> (String, Option<String>) {
+    let mut stream = shake_hands(tcp, server, offered).await;
     let agreed =
         stream.get_ref().1.alpn_protocol().map(|agreed| String::from_utf8_lossy(agreed).into_owned());
     if agreed.as_deref() == Some("h2") {
@@ -31,7 +39,7 @@ async fn ask_secured(tcp: TcpStream, server: &Certified, offered: &[&str]) -> (S
         let text = body.data().await.unwrap().unwrap();
         return (String::from_utf8_lossy(&text).into_owned(), agreed);
     }
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(GET).await.unwrap();
     let mut answer = Vec::new();
     // actix-http closes without a word of TLS.
     let _ = stream.read_to_end(&mut answer).await;
@@ -89,6 +97,25 @@ async fn a_handshake_that_takes_too_long_ends() {
     let transport = rustls_transport(&certified());
     let (mut silent, _) = served(App::new, settings, &transport, &testing::worker()).await;
     assert_eq!(rest(&mut silent).await, "");
+}
+
+#[actix_web::test]
+async fn who_ends_its_handshake_after_the_lame_duck_is_answered_once() {
+    let (certified, worker) = (certified(), testing::worker());
+    let app = || App::new().route("/", web::get().to(how));
+    let (tcp, _) = served(app, Settings::default(), &rustls_transport(&certified), &worker).await;
+    testing::drain();
+    worker.end_lame_duck();
+    let mut stream = shake_hands(tcp, &certified, &["http/1.1"]).await;
+    // It does not ask in the same moment.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(GET).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.ends_with("https secure true noted false"), "{answer}");
 }
 
 #[cfg(feature = "openssl")]

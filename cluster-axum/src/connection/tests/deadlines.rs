@@ -1,6 +1,6 @@
 //! What a client has how long for.
 use axum::body::Body;
-use axum::routing::post;
+use axum::routing::{any, post};
 use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::client::conn::http2;
@@ -275,6 +275,37 @@ async fn an_idle_connection_of_http2_is_told_to_leave() {
     // The answer was sent a little before it came.
     assert!(start.elapsed() > SECOND / 4, "{:?}", start.elapsed());
     server.open.wait().await;
+}
+
+/// Says what it hears, as a WebSocket over HTTP/2 begins (RFC 8441).
+async fn tunnel(request: Request) {
+    let upgraded = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+        tokio::io::copy(&mut read, &mut write).await
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_through_http2_has_no_deadline() {
+    let server = Server::start_with(hello().route("/tunnel", any(tunnel)), settings()).await;
+    let (mut client, connection) = http2(server.connect().await, 65_535).await;
+    let get = hyper::Request::get("http://localhost/").body(Full::default()).unwrap();
+    client.send_request(get).await.unwrap().into_body().collect().await.unwrap();
+    let connect = hyper::Request::connect("http://localhost/tunnel")
+        .extension(hyper::ext::Protocol::from_static("websocket"))
+        .body(Full::default())
+        .unwrap();
+    let answer = client.send_request(connect).await.unwrap();
+    let mut tunnel = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    for _ in 0..3 {
+        sleep(IDLE + HEAD + SECOND).await;
+        tunnel.write_all(b"word").await.unwrap();
+        let mut word = [0; 4];
+        tunnel.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"word");
+    }
+    assert!(!connection.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
