@@ -52,6 +52,8 @@ fn hall() -> MutexGuard<'static, Hall> {
 impl Hall {
     /// Those that wait begin, as one, in the order in which they were made.
     fn begin(&mut self) {
+        // Who was dropped meanwhile (a `select!` was over) is not served.
+        self.waiting.retain(|waiting| !waiting.begin.is_closed());
         self.waiting.sort_by_key(|waiting| waiting.number);
         let mut waiting = std::mem::take(&mut self.waiting).into_iter();
         let Some(Waiting { plan, begin, .. }) = waiting.next() else { return };

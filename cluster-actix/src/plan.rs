@@ -31,7 +31,9 @@ impl Plan {
         self.serving.apps.extend(serving.apps);
         self.serving.asked.extend(serving.asked);
         self.serving.threads = self.serving.threads.max(serving.threads);
-        self.serving.blocking = self.serving.blocking.max(serving.blocking);
+        if self.serving.blocking.is_some() || serving.blocking.is_some() {
+            self.serving.blocking = Some(self.serving.blocking_in_all().max(serving.blocking_in_all()));
+        }
         self
     }
 

@@ -59,11 +59,15 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// For each thread its share, as actix-web shares 512 among its workers.
-    fn blocking_threads(&self) -> usize {
+    /// As actix-web has it: 512 shared among its workers, unless something else was asked for.
+    pub(crate) fn blocking_in_all(&self) -> usize {
         let parallel = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let all = self.blocking.unwrap_or_else(|| 512 / parallel());
-        (all / self.threads).max(1)
+        self.blocking.unwrap_or_else(|| 512 / parallel())
+    }
+
+    /// For each thread its share.
+    fn blocking_threads(&self) -> usize {
+        (self.blocking_in_all() / self.threads).max(1)
     }
 
     fn copy_apps(&self) -> Vec<Box<dyn Apps>> {
