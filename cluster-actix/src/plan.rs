@@ -22,6 +22,9 @@ impl Plan {
                 Some(number) => format!("http-{}", number + before),
                 None => name.to_owned(),
             };
+        if self.serving.blocking.is_some() || serving.blocking.is_some() {
+            self.serving.blocking = Some(self.serving.blocking_in_all().max(serving.blocking_in_all()));
+        }
         self.builder = self.builder.joined(builder, rename);
         self.serving.listeners.extend(serving.listeners.into_iter().map(|mut listener| {
             listener.name = rename(&listener.name);
@@ -31,9 +34,6 @@ impl Plan {
         self.serving.apps.extend(serving.apps);
         self.serving.asked.extend(serving.asked);
         self.serving.threads = self.serving.threads.max(serving.threads);
-        if self.serving.blocking.is_some() || serving.blocking.is_some() {
-            self.serving.blocking = Some(self.serving.blocking_in_all().max(serving.blocking_in_all()));
-        }
         self
     }
 
