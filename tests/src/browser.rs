@@ -20,11 +20,15 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 /// A browser with a page.
 #[derive(Debug)]
 pub struct Browser {
-    process: Child,
     page: WebSocket,
     asked: u64,
+    _running: Running,
     _profile: Folder,
 }
+
+/// The process, and all that it has started.
+#[derive(Debug)]
+struct Running(Child);
 
 impl Browser {
     /// Opens a page; none where this machine has no Chromium.
@@ -34,7 +38,7 @@ impl Browser {
             return None;
         }
         let profile = Folder::new("chromium");
-        let process = launch(&profile, url);
+        let running = launch(&profile, url);
         let port = profile.path("DevToolsActivePort");
         let mut told = String::new();
         eventually("the browser listens", || {
@@ -49,11 +53,21 @@ impl Browser {
             path.is_some()
         });
         let page = WebSocket::connect(addr, &path.expect("it was waited for")).expect("it can be told");
-        Some(Self { process, page, asked: 0, _profile: profile })
+        Some(Self { page, asked: 0, _running: running, _profile: profile })
     }
 
     /// The value of an expression on the page.
     pub fn eval(&mut self, expression: &str) -> Value {
+        self.try_eval(expression).unwrap_or_else(|thrown| panic!("{expression}: {thrown}"))
+    }
+
+    /// Waits until an expression is true on the page. While the page is not there yet it throws.
+    pub fn until(&mut self, expression: &str) {
+        eventually(expression, || self.try_eval(expression) == Ok(Value::Bool(true)));
+    }
+
+    /// The value of an expression, or what it throws.
+    fn try_eval(&mut self, expression: &str) -> Result<Value, Value> {
         self.asked += 1;
         let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let question = json!({"id": self.asked, "method": "Runtime.evaluate", "params": params}).to_string();
@@ -62,28 +76,24 @@ impl Browser {
             let frame = self.page.next_frame().expect("the browser is there").expect("the page is there");
             let answer: Value = serde_json::from_slice(&frame.payload).expect("it speaks JSON");
             if answer["id"] == self.asked {
-                assert!(answer["result"]["exceptionDetails"].is_null(), "{expression}: {answer}");
-                return answer["result"]["result"]["value"].clone();
+                let thrown = &answer["result"]["exceptionDetails"];
+                let is_fine = thrown.is_null() && answer["error"].is_null();
+                return if is_fine { Ok(answer["result"]["result"]["value"].clone()) } else { Err(answer) };
             }
         }
     }
-
-    /// Waits until an expression is true on the page.
-    pub fn until(&mut self, expression: &str) {
-        eventually(expression, || self.eval(expression) == Value::Bool(true));
-    }
 }
 
-impl Drop for Browser {
+impl Drop for Running {
     fn drop(&mut self) {
         // It has started others, all in its group.
-        let _ = killpg(Pid::from_raw(self.process.id() as i32), Signal::SIGKILL);
-        let _ = self.process.wait();
+        let _ = killpg(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL);
+        let _ = self.0.wait();
     }
 }
 
-fn launch(profile: &Folder, url: &str) -> Child {
-    Command::new(CHROMIUM)
+fn launch(profile: &Folder, url: &str) -> Running {
+    let process = Command::new(CHROMIUM)
         .args([
             "--headless=new",
             "--no-sandbox",
@@ -97,8 +107,8 @@ fn launch(profile: &Folder, url: &str) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
-        .spawn()
-        .expect("it can be started")
+        .spawn();
+    Running(process.expect("it can be started"))
 }
 
 /// The path of the page's own socket.
