@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub mod browser;
 pub mod changeling;
 pub mod counters;
 pub mod examples;

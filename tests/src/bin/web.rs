@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 const SLOW: Duration = Duration::from_millis(500);
+/// So long may a body be, in bytes, as with axum.
+const MOST: usize = 2 * 1024 * 1024;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
 /// - `rule=LISTENER:round-robin`: that listener's scheduling;
 /// - `max=N`, `max-cluster=N`, `rate=N`, `refuse`: limits;
 /// - `max-requests=N`: workers are recycled;
-/// - `head-ms=N`, `body-ms=N`, `idle-ms=N`, `write-ms=N` (axum): how long a client may take;
+/// - `head-ms=N`, `body-ms=N`, and with axum `idle-ms=N`, `write-ms=N`: how long a client may take;
 /// - `delay` (axum): small answers may wait;
 /// - `stop-by-message` (axum): the cluster stops when somebody asks for `/stop`;
 /// - `director`, `status-at=PATH`: what is counted is told there.
@@ -58,6 +60,10 @@ impl Knobs {
 
     fn number(&self, name: &str) -> Option<usize> {
         self.value(name).map(|value| value.parse().expect("a number"))
+    }
+
+    fn millis(&self, name: &str) -> Option<Duration> {
+        self.number(name).map(|millis| Duration::from_millis(millis as u64))
     }
 
     /// Those that are the builder's, whichever the framework.
@@ -130,8 +136,8 @@ struct Stop;
 
 /// What a client may take its time for.
 fn with_timeouts(serve: Serve, knobs: &Knobs) -> Serve {
-    let set = |serve, knob, set: fn(Serve, Duration) -> Serve| match knobs.number(knob) {
-        Some(millis) => set(serve, Duration::from_millis(millis as u64)),
+    let set = |serve, knob, set: fn(Serve, Duration) -> Serve| match knobs.millis(knob) {
+        Some(limit) => set(serve, limit),
         None => serve,
     };
     let serve = set(serve, "head-ms", |serve, limit| serve.header_read_timeout(limit));
@@ -196,7 +202,12 @@ fn serve_actix(place: &str, knobs: &Knobs, method: &str) -> std::io::Result<()> 
                 tokio::time::sleep(SLOW).await;
                 "app: late"
             };
-            actix_web::App::new().route("/", web::get().to(who)).route("/slow", web::get().to(slow))
+            let take = async |body: web::Bytes| format!("{} bytes", body.len());
+            actix_web::App::new()
+                .app_data(web::PayloadConfig::new(MOST))
+                .route("/", web::get().to(who))
+                .route("/slow", web::get().to(slow))
+                .route("/take", web::post().to(take))
         });
         let server = server.workers(2);
         let server = match (place.strip_prefix("unix:"), passed(place)) {
@@ -208,6 +219,14 @@ fn serve_actix(place: &str, knobs: &Knobs, method: &str) -> std::io::Result<()> 
         let server = knobs.value("second").into_iter().try_fold(server, |server, addr| server.bind(addr))?;
         let server = match knobs.number("max") {
             Some(most) => server.max_connections(most),
+            None => server,
+        };
+        let server = match knobs.millis("head-ms") {
+            Some(limit) => server.client_request_timeout(limit),
+            None => server,
+        };
+        let server = match knobs.millis("body-ms") {
+            Some(limit) => server.client_body_timeout(limit),
             None => server,
         };
         std::io::Result::Ok(server.cluster(|builder| knobs.apply(builder)))
