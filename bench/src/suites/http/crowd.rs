@@ -236,7 +236,9 @@ mod tests {
         let window = Window::after(Duration::ZERO, Duration::from_millis(200));
         let (answers, failures) = crowd(addr).ask_from_one_thread(1, &window).expect("it can connect");
         assert!(answers > 2 && failures.count > 0, "{answers} {failures:?}");
-        assert!(failures.told().is_some_and(|told| told.contains("closed")), "{failures:?}");
+        // Reset, where a request had come meanwhile that nobody will read.
+        let says_so = |told: String| told.contains("closed") || told.contains("reset");
+        assert!(failures.told().is_some_and(says_so), "{failures:?}");
     }
 
     #[test]
