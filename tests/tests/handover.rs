@@ -81,7 +81,13 @@ fn a_client_whose_offer_was_taken_back_sees_the_end_while_the_first_still_stands
                     "{method}, {scheduling}: {:?}",
                     asked.elapsed()
                 );
-                revoked() > 0
+                let is_revoked = revoked() > 0;
+                if !is_revoked {
+                    // It may have been stopped while it asked for nothing: then it is offered nothing either.
+                    signal(stopped.pid, Signal::SIGCONT).unwrap();
+                    stop(stopped.pid);
+                }
+                is_revoked
             });
             assert!(is_stopped(stopped.pid), "{method}, {scheduling}: it had no part in that");
             signal(stopped.pid, Signal::SIGCONT).unwrap();
