@@ -62,7 +62,7 @@ impl<S> UntilDraining<S> {
     /// # Example
     /// ```
     /// use futures::{StreamExt, stream};
-    /// # futures::executor::block_on(async {
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let mut numbers = cluster_axum::until_draining(stream::iter(0..3));
     /// while numbers.next().await.is_some() {}
     /// assert!(!numbers.is_cut()); // it has come to its own end
@@ -77,7 +77,7 @@ impl<S> UntilDraining<S> {
     /// # Example
     /// ```
     /// use futures::{StreamExt, stream};
-    /// # futures::executor::block_on(async {
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let numbers = cluster_axum::until_draining(stream::iter(0..3));
     /// assert_eq!(numbers.into_inner().next().await, Some(0));
     /// # });

@@ -128,8 +128,10 @@ impl Serve {
     /// # Example
     /// ```
     /// # let app = axum::Router::new();
-    /// # use std::time::Duration;
-    /// cluster_axum::serve(app).with_graceful_shutdown(tokio::time::sleep(Duration::from_secs(8 * 3600)));
+    /// use std::time::Duration;
+    /// // In an `async` block: a timer needs a runtime, and in a plain `main` there is none yet.
+    /// let day_is_over = async { tokio::time::sleep(Duration::from_secs(8 * 3600)).await };
+    /// cluster_axum::serve(app).with_graceful_shutdown(day_is_over);
     /// ```
     pub fn with_graceful_shutdown(self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.cluster(|builder| builder.stop_from_director(signal))
