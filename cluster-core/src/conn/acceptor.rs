@@ -175,7 +175,7 @@ impl Acceptor {
 
     /// Whether it looks into the queue without asking first whether somebody waits, and whose turn it is.
     fn takes_what_there_is(&self) -> bool {
-        self.appetite.is_saturated() || self.source.is_fast()
+        self.appetite.is_saturated() || self.source.is_fast_for_all()
     }
 
     /// Leaves a connection to another worker; true where that cannot be.

@@ -51,6 +51,14 @@ impl Source {
         }
     }
 
+    /// Whether they come fast to all workers together.
+    pub(crate) fn is_fast_for_all(&self) -> bool {
+        match self {
+            Source::Queue(queue) => queue.is_fast_for_all(),
+            Source::Handed(_) => false,
+        }
+    }
+
     /// Leaves one to others, for a moment.
     ///
     /// # Errors

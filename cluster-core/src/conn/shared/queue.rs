@@ -112,6 +112,11 @@ impl Queue {
         self.direct.is_fast()
     }
 
+    /// Whether they come fast to all workers together.
+    pub(crate) fn is_fast_for_all(&self) -> bool {
+        self.turns.fast_for_all()
+    }
+
     /// Whether to take the next one, and not to leave it to those who have had fewer.
     pub(crate) fn is_turn(&mut self) -> bool {
         if self.is_fast() {

@@ -16,8 +16,8 @@ pub(crate) const LEAVES_FOR: Duration = Duration::from_millis(2);
 /// more than its part afterwards.
 const WINDOW: u64 = 20;
 
-/// So many in that time are fast for all workers together: more than a burst of 64, 6,400 per second.
-const FAST: u64 = 128;
+/// So many in that time are fast for all workers together: more than several bursts of 64, 25,600 per second.
+const FAST: u64 = 512;
 
 /// One bit for each of the most slots that there can be.
 const WORDS: usize = 1 << 10;
