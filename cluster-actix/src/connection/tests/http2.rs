@@ -60,20 +60,24 @@ async fn a_drain_says_goaway_serves_what_is_open_and_closes() {
     let (go_on, may_go_on) = oneshot::channel::<()>();
     let may_go_on = std::sync::Mutex::new(Some(may_go_on));
     let may_go_on = web::Data::new(may_go_on);
+    let begun = web::Data::new(tokio::sync::Notify::new());
+    let has_begun = begun.clone();
     let app = move || {
-        let slow = async |wait: web::Data<std::sync::Mutex<Option<oneshot::Receiver<()>>>>| {
+        let slow = async |wait: web::Data<std::sync::Mutex<Option<oneshot::Receiver<()>>>>,
+                          begun: web::Data<tokio::sync::Notify>| {
+            begun.notify_one();
             let wait = wait.lock().unwrap().take().expect("it is asked for once");
             wait.await.unwrap();
             "late"
         };
-        App::new().app_data(may_go_on.clone()).route("/slow", web::get().to(slow))
+        App::new().app_data(may_go_on.clone()).app_data(begun.clone()).route("/slow", web::get().to(slow))
     };
     let worker = testing::worker();
     let (send, connection) = connect(app, &worker).await;
     let ended = actix_rt::spawn(connection);
     let mut send = send.ready().await.unwrap();
     let (answer, _) = send.send_request(get("/slow"), true).unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    tokio::time::timeout(LIMIT, has_begun.notified()).await.expect("it is asked for");
     testing::drain();
     // The client is told to open no more streams, which is what it says when it is asked for one.
     let refused = tokio::time::timeout(LIMIT, async {
