@@ -1,5 +1,5 @@
 //! A web application over TLS: `secure fork|await ADDR CERT KEY [KNOB..]`. It says who serves, and what it knows of the
-//! client; `/slow` takes half a second for that. Knobs:
+//! client; `/slow` takes half a second, and says on standard error that it begins. Knobs:
 //! - `staff=PEM`: also on a second address, for clients that show one of these certificates;
 //! - `handshake=MS`, `rotation=MS`: the server's settings;
 //! - `max=N`: connections per worker.
@@ -103,6 +103,7 @@ fn app() -> IntoMakeServiceWithConnectInfo<Router, Facts> {
         format!("worker {} generation {} {}", worker.pid(), worker.generation(), facts.0)
     };
     let slow = async || {
+        eprintln!("slow begins");
         tokio::time::sleep(SLOW).await;
         "late"
     };
