@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::HangLimit;
+use crate::ebb::Ebb;
 use crate::scoreboard::Page;
+use crate::sys::memory;
 use crate::sys::page::Mapped;
 
 /// What beats.
@@ -25,10 +27,16 @@ impl Heart {
 
     /// Beats for as long as the runtime turns. Never by the sentinel: that lives on when the runtime does not.
     pub(crate) async fn beat(&self) {
+        let mut ebb = Ebb::default();
         loop {
             self.thread.store(nix::unistd::gettid().as_raw(), Relaxed);
             self.page.beat();
-            let due = Instant::now() + self.every;
+            let now = Instant::now();
+            if ebb.has_come(now, self.page.connections_open()) {
+                // On another thread: the pages of a large heap take a while.
+                drop(tokio::task::spawn_blocking(memory::give_back));
+            }
+            let due = now + self.every;
             tokio::time::sleep_until(due).await;
             self.page.was_late(due.elapsed());
         }

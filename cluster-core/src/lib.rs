@@ -101,6 +101,7 @@ mod counter;
 mod director;
 #[cfg(target_os = "linux")]
 mod dump;
+mod ebb;
 #[cfg(target_os = "linux")]
 mod heartbeat;
 #[cfg(target_os = "linux")]

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
 use crate::{Who, parse_who};
 
 /// How long a client waits for anything before it says that it has timed out.
@@ -25,7 +28,7 @@ const AROUND: Duration = Duration::from_millis(20);
 pub struct Load {
     ends: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Vec<Visit>>>,
-    machine: JoinHandle<Vec<(Instant, Duration)>>,
+    machine: Vec<JoinHandle<Vec<(Instant, Duration)>>>,
 }
 
 /// What all connections have seen.
@@ -33,7 +36,7 @@ pub struct Load {
 pub struct Visits {
     /// Each of them.
     pub all: Vec<Visit>,
-    /// When the machine was late to run a thread that wanted nothing but to run, and by how much.
+    /// When a processor was late to run a thread that wanted nothing but to run, and by how much.
     late: Vec<(Instant, Duration)>,
 }
 
@@ -81,10 +84,12 @@ impl Load {
         };
         let clients =
             (0..clients).map(|number| thread::spawn(until_end(ends.clone(), addr, number))).collect();
-        let machine = {
-            let ends = ends.clone();
-            thread::spawn(move || watch_machine(&ends))
-        };
+        let machine = processors()
+            .map(|processor| {
+                let ends = ends.clone();
+                thread::spawn(move || watch(processor, &ends))
+            })
+            .collect();
         Self { ends, clients, machine }
     }
 
@@ -94,7 +99,8 @@ impl Load {
         let clients =
             self.clients.into_iter().flat_map(|client| client.join().expect("a client says how it was"));
         let all = clients.collect();
-        Visits { all, late: self.machine.join().expect("it only sleeps") }
+        let late = self.machine.into_iter().flat_map(|watch| watch.join().expect("it only sleeps"));
+        Visits { all, late: late.collect() }
     }
 }
 
@@ -154,8 +160,19 @@ fn ended_by(err: &io::Error) -> End {
     }
 }
 
-/// How late a thread comes that wants to run every other millisecond.
-fn watch_machine(ends: &AtomicBool) -> Vec<(Instant, Duration)> {
+/// Those that this process may run on.
+fn processors() -> impl Iterator<Item = usize> {
+    let may = sched_getaffinity(Pid::from_raw(0)).expect("a process may know that");
+    (0..CpuSet::count()).filter(move |processor| may.is_set(*processor).unwrap_or(false))
+}
+
+/// How late a thread comes that wants to run every other millisecond, on one processor: a host that takes one away from
+/// its guest leaves the others running.
+fn watch(processor: usize, ends: &AtomicBool) -> Vec<(Instant, Duration)> {
+    let mut only = CpuSet::new();
+    only.set(processor).expect("there is such a processor");
+    // It may have been taken away meanwhile: then another one is watched twice.
+    let _ = sched_setaffinity(Pid::from_raw(0), &only);
     let mut late = Vec::new();
     while !ends.load(Ordering::Relaxed) {
         let due = Instant::now() + TRY_EVERY;
