@@ -86,7 +86,7 @@ fn a_worker_is_told_of_an_offer_once_however_often_it_says_that_it_is_there() {
     scene.says(ToPrimary::Here);
     scene.desk.ring();
     assert!(scene.is_rung());
-    assert_eq!(scene.page.offers.claim(LISTENER, MOST), 3);
+    assert_eq!(scene.page.offers.claim(&[LISTENER], MOST), 3);
 }
 
 #[test]
@@ -95,21 +95,21 @@ fn a_worker_whose_offer_is_taken_back_is_asked_whether_it_is_there() {
     scene.offers(2);
     assert!(scene.is_rung());
     // It answers, and leaves one of both: for later, and then it has its fill.
-    assert_eq!(scene.page.offers.claim(LISTENER, 1), 1);
+    assert_eq!(scene.page.offers.claim(&[LISTENER], 1), 1);
     scene.says(ToPrimary::Claims);
     scene.page.stand(Stance::Full);
     scene.desk.take_back(Instant::now() + PATIENCE);
-    assert!(!scene.page.offers.waits(LISTENER));
+    assert!(!scene.page.offers.waits(&[LISTENER]));
     scene.page.stand(Stance::Takes);
     scene.desk.offer(Instant::now());
-    assert!(!scene.page.offers.waits(LISTENER), "it is offered nothing until it says that it is there");
+    assert!(!scene.page.offers.waits(&[LISTENER]), "it is offered nothing until it says that it is there");
     // What else it says is no answer.
     scene.says(ToPrimary::Room);
     scene.desk.ring();
     assert!(scene.is_rung(), "nobody would ever offer it anything otherwise");
     scene.says(ToPrimary::Here);
     scene.desk.offer(Instant::now());
-    assert!(scene.page.offers.waits(LISTENER));
+    assert!(scene.page.offers.waits(&[LISTENER]));
 }
 
 #[test]
