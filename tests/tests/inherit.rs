@@ -182,8 +182,8 @@ fn invariant_8_a_descriptor_that_cannot_be_listened_on_is_named_with_what_it_is(
             ("", "fd:web", "LISTEN_FDS is not set"),
             ("LISTEN_PID=1 LISTEN_FDS=1", "fd:web", "for process 1 (LISTEN_PID)"),
             ("LISTEN_PID=$$ LISTEN_FDS=many", "fd:web", "LISTEN_FDS=many"),
-            (WEB, "fd:admin", "1 were passed, and are named `web`"),
-            (WEB, "fd:7", "1 were passed, and are named `web`"),
+            (WEB, "fd:admin", "1 was passed, and is named `web`"),
+            (WEB, "fd:7", "1 was passed, and is named `web`"),
         ] {
             fails(start_with(sockets(), variables, method, place, &[]), 1, &[why]);
         }

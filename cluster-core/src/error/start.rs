@@ -92,7 +92,7 @@ pub enum StartError {
     },
     /// What was passed to the program is no socket that listens.
     #[error(
-        "cannot listen on {fd}, which was passed to this program: it is {found}, and no stream socket that listens"
+        "cannot listen on {fd}, which was passed to this program: it is {found}; it must be a stream socket that listens"
     )]
     NotAListener {
         /// Its name and number.

@@ -53,12 +53,14 @@ pub(super) struct Host {
     socket: ListeningSocket,
     /// It is waited for.
     inside: bool,
+    /// The newest offer when one was accepted here last.
+    taken_at: u64,
 }
 
 impl Host {
     /// `listener` is its number in the primary's list.
     pub(super) fn new(listener: u16, socket: ListeningSocket) -> Self {
-        Self { listener, socket, inside: false }
+        Self { listener, socket, inside: false, taken_at: 0 }
     }
 }
 
@@ -176,12 +178,8 @@ impl Desk {
                 Err(Errno::EINTR) => 0,
                 Err(err) => return crate::event::warn(&format!("connections are not handed out: {err}")),
             };
-            for event in &events[..count] {
-                if event.data() != COMMANDS {
-                    self.hear(event.data());
-                } else if self.obey_all() == Orders::Over {
-                    return;
-                }
+            if self.hear_all(&mut events[..count]) == Orders::Over {
+                return;
             }
             let now = Instant::now();
             self.pause.take_if(|until| *until <= now);
@@ -204,13 +202,31 @@ impl Desk {
         })
     }
 
-    fn hear(&mut self, event: u64) {
-        if event & WORKER != 0 {
-            let peer = self.guests.iter().find(|(_, guest)| guest.number == event).map(|(peer, _)| *peer);
-            peer.into_iter().for_each(|peer| self.hear_worker(peer));
-        } else {
-            self.accept(event as u16);
+    fn hear_all(&mut self, events: &mut [EpollEvent]) -> Orders {
+        events.sort_unstable_by_key(|event| self.precedence(event.data()));
+        for event in events {
+            match event.data() {
+                COMMANDS if self.obey_all() == Orders::Over => return Orders::Over,
+                COMMANDS => {}
+                worker if worker & WORKER != 0 => self.hear(worker),
+                listener => self.accept(listener as u16),
+            }
         }
+        Orders::ToCome
+    }
+
+    /// Workers first, who make room. Of listeners the one that has had none accepted for the longest: one that is flooded
+    /// takes all the room there is.
+    fn precedence(&self, event: u64) -> u64 {
+        match self.hosts.iter().find(|host| u64::from(host.listener) == event) {
+            Some(host) => host.taken_at + 1,
+            None => 0,
+        }
+    }
+
+    fn hear(&mut self, worker: u64) {
+        let peer = self.guests.iter().find(|(_, guest)| guest.number == worker).map(|(peer, _)| *peer);
+        peer.into_iter().for_each(|peer| self.hear_worker(peer));
     }
 
     fn obey_all(&mut self) -> Orders {

@@ -40,8 +40,9 @@ struct Taker<T> {
     peer: PeerId,
     /// By their places in its page.
     places: [Option<Made<T>>; MOST],
-    /// Offers that it has not claimed.
+    /// Offers that it has not claimed; and of each listener.
     open: usize,
+    open_of: Vec<usize>,
     standing: Standing,
     /// When it was offered something last, for each listener: numbers that grow.
     turns: Vec<u64>,
@@ -85,6 +86,8 @@ pub(crate) trait Loads {
 pub(crate) struct Dispatch<T> {
     /// By the listener's number; `None` where workers help themselves.
     schedulings: Vec<Option<Scheduling>>,
+    /// Those that are not `None`.
+    listeners: usize,
     takers: Vec<Taker<T>>,
     /// Accepted, and nobody to offer them to: taken back from workers that are gone.
     homeless: VecDeque<Accepted<T>>,
@@ -97,17 +100,20 @@ pub(crate) struct Dispatch<T> {
 impl<T> Dispatch<T> {
     /// For listeners that are scheduled like this.
     pub(crate) fn new(schedulings: Vec<Option<Scheduling>>) -> Self {
-        Self { schedulings, takers: Vec::new(), homeless: VecDeque::new(), number: 0, look_at: None }
+        let listeners = schedulings.iter().flatten().count();
+        let (takers, homeless) = (Vec::new(), VecDeque::new());
+        Self { schedulings, listeners, takers, homeless, number: 0, look_at: None }
     }
 
     /// A worker is there; it is offered nothing until it says so.
     pub(crate) fn join(&mut self, peer: PeerId) {
-        let turns = vec![0; self.schedulings.len()];
+        let (turns, open_of) = (vec![0; self.schedulings.len()], vec![0; self.schedulings.len()]);
         let places = std::array::from_fn(|_| None);
         self.takers.push(Taker {
             peer,
             places,
             open: 0,
+            open_of,
             standing: Standing::New,
             turns,
             claims: 0,
@@ -167,6 +173,7 @@ impl<T> Dispatch<T> {
             }
             taker.places[at] = Some(Made { offer, accepted, since: now });
             taker.open += 1;
+            taker.open_of[usize::from(listener)] += 1;
             taker.turns[usize::from(listener)] = number;
             return Some(Placed { peer: taker.peer, at, offer });
         }
@@ -185,7 +192,8 @@ impl<T> Dispatch<T> {
 
     /// Whether a further connection of this listener could be placed: whether to accept one.
     pub(crate) fn has_room(&self, listener: u16, loads: &impl Loads) -> bool {
-        self.homeless.is_empty() && self.choose(listener, loads).is_some()
+        let of_this = |accepted: &Accepted<T>| accepted.listener == listener;
+        !self.homeless.iter().any(of_this) && self.choose(listener, loads).is_some()
     }
 
     /// Whether every connection that was accepted is claimed.
@@ -262,7 +270,7 @@ impl<T> Dispatch<T> {
     fn choose(&self, listener: u16, loads: &impl Loads) -> Option<usize> {
         let scheduling = self.schedulings.get(usize::from(listener)).copied().flatten()?;
         let takers = self.takers.iter().enumerate();
-        let eligible = takers.filter(|(_, taker)| taker.has_place(loads));
+        let eligible = takers.filter(|(_, taker)| taker.has_place_of(listener, self.listeners, loads));
         let turn = |taker: &Taker<T>| taker.turns[usize::from(listener)];
         let chosen = match scheduling {
             Scheduling::Shared | Scheduling::RoundRobin => eligible.min_by_key(|(_, taker)| turn(taker)),
@@ -277,6 +285,7 @@ impl<T> Dispatch<T> {
         let taker = self.taker(peer)?;
         let made = taker.places[at].take_if(|made| made.offer == offer)?;
         taker.open -= 1;
+        taker.open_of[usize::from(made.accepted.listener)] -= 1;
         Some(made.accepted)
     }
 
@@ -301,6 +310,17 @@ impl<T> Taker<T> {
 
     fn has_place(&self, loads: &impl Loads) -> bool {
         self.takes(loads) && self.places.iter().any(Option::is_none)
+    }
+
+    /// Whether it has a place for this listener, one of so many. The last ones are for listeners that have none yet: an
+    /// acceptor that leaves its offers alone, because it waits for something else, is to hold up no other.
+    fn has_place_of(&self, listener: u16, listeners: usize, loads: &impl Loads) -> bool {
+        let free = MOST - self.open;
+        let kept = || {
+            let with_none = listeners - self.open_of.iter().filter(|open| **open > 0).count();
+            with_none.min(MOST / 2)
+        };
+        self.takes(loads) && (free > 0 && self.open_of[usize::from(listener)] == 0 || free > kept())
     }
 
     fn takes(&self, loads: &impl Loads) -> bool {

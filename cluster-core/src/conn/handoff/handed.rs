@@ -175,11 +175,11 @@ mod tests {
         let waker = woken.clone().into();
         let cx = &mut Context::from_waker(&waker);
         assert!(handed.leave(true, cx).is_pending());
-        assert!(page.offers.waits(LISTENER), "it has its fill");
+        assert!(page.offers.waits(&[LISTENER]), "it has its fill");
         drop(open);
         assert!(woken.0.load(Ordering::Relaxed), "nobody else may take it: it comes back for it");
         assert!(handed.leave(true, cx).is_pending(), "until what it claims has come");
-        assert!(!page.offers.waits(LISTENER));
+        assert!(!page.offers.waits(&[LISTENER]));
         let said: Vec<_> = std::iter::from_fn(|| match ToPrimary::receive(primary.as_fd()) {
             Heard::Said(said) => Some(said),
             Heard::Nothing | Heard::End => None,

@@ -138,7 +138,7 @@ impl Intake {
             *owes_answer = true;
             return Ok(false);
         }
-        let offered = desk.listeners.iter().any(|listener| self.page.offers.waits(*listener));
+        let offered = self.page.offers.waits(&desk.listeners);
         let mut kept = expected;
         if offered {
             let more = most.saturating_sub(desk.expected);
@@ -162,12 +162,9 @@ impl Intake {
 
     /// Claims until so many are on their way; says whether there were any.
     fn claim(&self, desk: &mut Desk, most: usize) -> bool {
-        let before = desk.expected;
-        for &listener in &desk.listeners {
-            let more = most.saturating_sub(desk.expected);
-            desk.expected += self.admission.claim(more, |room| self.page.offers.claim(listener, room));
-        }
-        let claimed = desk.expected - before;
+        let more = most.saturating_sub(desk.expected);
+        let claimed = self.admission.claim(more, |room| self.page.offers.claim(&desk.listeners, room));
+        desk.expected += claimed;
         if claimed > 0 {
             self.say(ToPrimary::Claims);
         }
@@ -196,9 +193,7 @@ impl Intake {
     pub(crate) fn somebody_waits(&self, desk: usize) -> bool {
         let state = self.lock();
         let Desk { listeners, arrived, expected, .. } = &state.desks[desk];
-        !arrived.is_empty()
-            || *expected > 0
-            || listeners.iter().any(|listener| self.page.offers.waits(*listener))
+        !arrived.is_empty() || *expected > 0 || self.page.offers.waits(listeners)
     }
 
     /// The acceptor leaves: whether it has nothing more to expect. Where nobody will take its offers they are claimed;

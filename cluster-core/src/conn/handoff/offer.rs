@@ -80,9 +80,9 @@ impl Offers {
         self.words[at].store(0, Ordering::Release);
     }
 
-    /// The worker claims up to `most` offers of this listener, the oldest first: in the order of places, some would
-    /// wait for as long as others come. Answers with how many it got.
-    pub(crate) fn claim(&self, listener: u16, most: usize) -> usize {
+    /// The worker claims up to `most` offers of these listeners, the oldest first: in the order of places, or of
+    /// listeners, some would wait for as long as others come. Answers with how many it got.
+    pub(crate) fn claim(&self, listeners: &[u16], most: usize) -> usize {
         if most == 0 {
             return 0;
         }
@@ -90,7 +90,7 @@ impl Offers {
         let mut count = 0;
         for (at, place) in self.words.iter().enumerate() {
             let word = place.load(Ordering::Acquire);
-            if word != 0 && word & CLAIMED == 0 && Offer::listener(word) == listener {
+            if word != 0 && word & CLAIMED == 0 && listeners.contains(&Offer::listener(word)) {
                 open[count] = (word, at);
                 count += 1;
             }
@@ -104,9 +104,9 @@ impl Offers {
         claimed.take(most).count()
     }
 
-    /// Whether an offer of this listener waits for the worker.
-    pub(crate) fn waits(&self, listener: u16) -> bool {
-        let open = |word: u64| word != 0 && word & CLAIMED == 0 && Offer::listener(word) == listener;
+    /// Whether an offer of these listeners waits for the worker.
+    pub(crate) fn waits(&self, listeners: &[u16]) -> bool {
+        let open = |word: u64| word != 0 && word & CLAIMED == 0 && listeners.contains(&Offer::listener(word));
         self.words.iter().any(|place| open(place.load(Ordering::Acquire)))
     }
 }
@@ -136,11 +136,11 @@ mod tests {
         let offers = Offers::empty();
         let offer = Offer::new(1, 7);
         offers.put(3, offer);
-        assert!(offers.waits(7) && !offers.waits(6));
-        assert_eq!(offers.claim(6, 9), 0);
+        assert!(offers.waits(&[7]) && !offers.waits(&[6]));
+        assert_eq!(offers.claim(&[6], 9), 0);
         assert_eq!(offers.fate(3, offer), Fate::Open);
-        assert_eq!(offers.claim(7, 9), 1);
-        assert_eq!(offers.claim(7, 9), 0);
+        assert_eq!(offers.claim(&[7], 9), 1);
+        assert_eq!(offers.claim(&[7], 9), 0);
         assert_eq!(offers.fate(3, offer), Fate::Claimed);
         assert_eq!(offers.revoke(3, offer), Fate::Claimed);
     }
@@ -151,7 +151,7 @@ mod tests {
         let offer = Offer::new(1, 0);
         offers.put(0, offer);
         assert_eq!(offers.revoke(0, offer), Fate::Open);
-        assert_eq!(offers.claim(0, 9), 0);
+        assert_eq!(offers.claim(&[0], 9), 0);
         // The next one in that place is another.
         let next = Offer::new(2, 0);
         offers.put(0, next);
@@ -165,7 +165,7 @@ mod tests {
         let (older, newer) = (Offer::new(7, 0), Offer::new(8, 0));
         offers.put(9, older);
         offers.put(2, newer);
-        assert_eq!(offers.claim(0, 1), 1);
+        assert_eq!(offers.claim(&[0], 1), 1);
         assert_eq!((offers.fate(9, older), offers.fate(2, newer)), (Fate::Claimed, Fate::Open));
     }
 
@@ -173,8 +173,8 @@ mod tests {
     fn no_more_are_claimed_than_were_asked_for() {
         let offers = Offers::empty();
         (0..10).for_each(|at| offers.put(at, Offer::new(at as u64 + 1, 0)));
-        assert_eq!(offers.claim(0, 4), 4);
-        assert_eq!(offers.claim(0, 100), 6);
+        assert_eq!(offers.claim(&[0], 4), 4);
+        assert_eq!(offers.claim(&[0], 100), 6);
     }
 
     #[test]
@@ -182,8 +182,8 @@ mod tests {
         let offers = Offers::empty();
         let offer = Offer::new((1 << 48) - 1, 0x7fff);
         offers.put(0, offer);
-        assert!(offers.waits(0x7fff));
-        assert_eq!(offers.claim(0x7fff, 1), 1);
+        assert!(offers.waits(&[0x7fff]));
+        assert_eq!(offers.claim(&[0x7fff], 1), 1);
         assert_eq!(offers.fate(0, offer), Fate::Claimed);
     }
 
@@ -197,9 +197,9 @@ mod tests {
             thread::spawn(move || {
                 let mut claimed = 0;
                 while !done.load(Ordering::Acquire) {
-                    claimed += offers.claim(0, 1) as u64;
+                    claimed += offers.claim(&[0], 1) as u64;
                 }
-                claimed + offers.claim(0, MOST) as u64
+                claimed + offers.claim(&[0], MOST) as u64
             })
         };
         let (mut revoked, mut sent) = (0, 0);

@@ -17,6 +17,8 @@ use crate::sys::descriptors;
 pub(crate) const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 /// SD_LISTEN_FDS_START: the number of the first.
 const FIRST: RawFd = 3;
+/// So many names an error tells.
+const TOLD: usize = 8;
 
 /// A listening socket that the program was started with, by systemd socket activation or what speaks like it.
 ///
@@ -177,8 +179,14 @@ impl Passed {
         if is_taken {
             return "another listener of this program has it".into();
         }
-        let names: Vec<_> = self.fds.iter().map(|fd| format!("`{}`", fd.name)).collect();
-        format!("{} were passed, and are named {}", names.len(), names.join(", "))
+        let count = self.fds.len();
+        let names: Vec<_> = self.fds.iter().take(TOLD).map(|fd| format!("`{}`", fd.name)).collect();
+        let names = names.join(", ");
+        match count {
+            1 => format!("1 was passed, and is named {names}"),
+            2..=TOLD => format!("{count} were passed, and are named {names}"),
+            _ => format!("{count} were passed, and are named {names}, .."),
+        }
     }
 }
 
@@ -275,6 +283,10 @@ mod tests {
         assert_eq!(why_not(&[("LISTEN_FDS", "0")], "web"), "LISTEN_FDS is 0");
         let why = why_not(&[("LISTEN_FDS", "4"), ("LISTEN_FDNAMES", "a::b")], "web");
         assert_eq!(why, "4 were passed, and are named `a`, `unknown`, `b`, `unknown`");
+        let why = why_not(&[("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a")], "web");
+        assert_eq!(why, "1 was passed, and is named `a`");
+        let why = why_not(&[("LISTEN_FDS", "65536")], "web");
+        assert!(why.starts_with("65536 were passed") && why.len() < 200, "{} bytes", why.len());
         let Err(err) = parse(&[("LISTEN_FDS", "many")]) else { panic!("many is no number") };
         assert!(err.to_string().contains("LISTEN_FDS=many"), "{err}");
     }

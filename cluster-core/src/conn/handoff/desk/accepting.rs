@@ -35,6 +35,7 @@ impl Desk {
                 },
             }
             self.offer(now);
+            self.hosts[at].taken_at = self.dispatch.newest();
         }
     }
 
@@ -73,13 +74,17 @@ impl Desk {
 
     /// Whether connections are refused for now: no worker has room.
     pub(super) fn refuses(&self) -> bool {
-        let hearing = self.guests.values().filter(|guest| !guest.deaf).map(|guest| &**guest.page);
-        self.policy.refuses && (limits::all_full(hearing) || !self.has_cluster_room())
+        self.policy.refuses && (self.all_workers_are_full() || !self.has_cluster_room())
     }
 
-    /// Resets connections that were offered and come to nobody.
+    fn all_workers_are_full(&self) -> bool {
+        limits::all_full(self.guests.values().filter(|guest| !guest.deaf).map(|guest| &**guest.page))
+    }
+
+    /// Resets connections that were offered and come to nobody. That the cluster is full is no reason: they are among those
+    /// that fill it.
     pub(super) fn refuse_homeless(&mut self) {
-        if !self.dispatch.has_homeless() || !self.refuses() {
+        if !self.dispatch.has_homeless() || !self.policy.refuses || !self.all_workers_are_full() {
             return;
         }
         for Accepted { connection, listener } in self.dispatch.take_homeless() {

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 
 use super::*;
+use crate::conn::admission::Book;
 use crate::conn::handoff::dispatch::{Accepted, PATIENCE};
 use crate::conn::handoff::front::Handoff;
 use crate::conn::handoff::passing::{Heard, ToPrimary, ToWorker};
@@ -11,6 +12,7 @@ use crate::id::WorkerId;
 use crate::scheduling::Scheduling;
 
 const LISTENER: u16 = 0;
+const OTHER: u16 = 1;
 const WORKER: PeerId = PeerId::Worker(WorkerId(1));
 
 /// A desk with one listener and one worker, which waits for connections.
@@ -24,14 +26,22 @@ struct Scene {
     socket: OwnedFd,
 }
 
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
 impl Scene {
     fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let addr = listener.local_addr().unwrap();
+        Self::with(AdmissionPolicy { book: None, refuses: false })
+    }
+
+    fn with(policy: AdmissionPolicy) -> Self {
+        let (listener, addr) = listen();
         let host = Host::new(LISTENER, OwnedFd::from(listener.try_clone().unwrap()).into());
-        let policy = AdmissionPolicy { book: None, refuses: false };
-        let schedulings = vec![Some(Scheduling::RoundRobin)];
+        let schedulings = vec![Some(Scheduling::RoundRobin); 2];
         let (handoff, mut desk) = Handoff::with_desk(vec![host], schedulings, policy).unwrap();
         let page = Arc::new(Mapped::<Page>::create(c"test").unwrap().0);
         let socket = handoff.join(WORKER, page.clone(), None).unwrap();
@@ -55,6 +65,14 @@ impl Scene {
         }
         self.desk.offer(Instant::now());
         self.desk.ring();
+    }
+
+    /// The desk looks who has come, and accepts.
+    fn turn(&mut self) {
+        self.desk.mind_listeners();
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let count = self.desk.set.wait(&mut events, EpollTimeout::ZERO).unwrap();
+        assert_eq!(self.desk.hear_all(&mut events[..count]), Orders::ToCome);
     }
 
     /// Whether the worker is told something.
@@ -86,7 +104,7 @@ fn a_worker_is_told_of_an_offer_once_however_often_it_says_that_it_is_there() {
     scene.says(ToPrimary::Here);
     scene.desk.ring();
     assert!(scene.is_rung());
-    assert_eq!(scene.page.offers.claim(LISTENER, MOST), 3);
+    assert_eq!(scene.page.offers.claim(&[LISTENER], MOST), 3);
 }
 
 #[test]
@@ -95,21 +113,21 @@ fn a_worker_whose_offer_is_taken_back_is_asked_whether_it_is_there() {
     scene.offers(2);
     assert!(scene.is_rung());
     // It answers, and leaves one of both: for later, and then it has its fill.
-    assert_eq!(scene.page.offers.claim(LISTENER, 1), 1);
+    assert_eq!(scene.page.offers.claim(&[LISTENER], 1), 1);
     scene.says(ToPrimary::Claims);
     scene.page.stand(Stance::Full);
     scene.desk.take_back(Instant::now() + PATIENCE);
-    assert!(!scene.page.offers.waits(LISTENER));
+    assert!(!scene.page.offers.waits(&[LISTENER]));
     scene.page.stand(Stance::Takes);
     scene.desk.offer(Instant::now());
-    assert!(!scene.page.offers.waits(LISTENER), "it is offered nothing until it says that it is there");
+    assert!(!scene.page.offers.waits(&[LISTENER]), "it is offered nothing until it says that it is there");
     // What else it says is no answer.
     scene.says(ToPrimary::Room);
     scene.desk.ring();
     assert!(scene.is_rung(), "nobody would ever offer it anything otherwise");
     scene.says(ToPrimary::Here);
     scene.desk.offer(Instant::now());
-    assert!(scene.page.offers.waits(LISTENER));
+    assert!(scene.page.offers.waits(&[LISTENER]));
 }
 
 #[test]
@@ -125,6 +143,38 @@ fn a_worker_that_does_not_stop_talking_does_not_keep_the_others_waiting() {
     assert!(left(&scene), "it is heard again after the others");
     scene.desk.hear_worker(WORKER);
     assert!(!left(&scene), "and then nothing is left");
+}
+
+#[test]
+fn a_listener_that_is_flooded_takes_no_room_from_another_for_long() {
+    let mut scene = Scene::new();
+    let (other, addr) = listen();
+    scene.desk.hosts.push(Host::new(OTHER, OwnedFd::from(other).into()));
+    let _flood: Vec<_> = (0..2 * MOST).map(|_| TcpStream::connect(scene.addr).unwrap()).collect();
+    let _single = TcpStream::connect(addr).unwrap();
+    scene.turn();
+    let mut turns = 0;
+    while !scene.page.offers.waits(&[OTHER]) {
+        assert_eq!(scene.page.offers.claim(&[LISTENER], 1), 1, "it claims one, and there is room for one");
+        scene.says(ToPrimary::Claims);
+        scene.turn();
+        turns += 1;
+        assert!(turns <= 1, "all the room there was has gone to the flood, again");
+    }
+}
+
+#[test]
+fn who_has_a_place_in_a_full_cluster_is_not_refused_because_a_worker_dies() {
+    let book = Book::begin(1, Arc::new(Bell::new().unwrap())).unwrap();
+    let mut scene = Scene::with(AdmissionPolicy { book: Some(book), refuses: true });
+    let _client = TcpStream::connect(scene.addr).unwrap();
+    scene.turn();
+    assert!(scene.page.offers.waits(&[LISTENER]));
+    scene.handoff.leave(WORKER);
+    scene.desk.obey_all();
+    scene.desk.refuse_homeless();
+    assert!(scene.desk.dispatch.has_homeless(), "it waits for the next worker");
+    assert_eq!(scene.desk.hosts[0].socket.refused(), 0);
 }
 
 #[test]

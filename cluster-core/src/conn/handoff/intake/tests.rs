@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::conn::admission::Limits;
-use crate::conn::handoff::offer::Offer;
+use crate::conn::handoff::offer::{Fate, Offer};
 use crate::conn::handoff::passing;
 
 const LISTENER: u16 = 3;
@@ -53,6 +53,17 @@ async fn a_word_that_brings_nothing_costs_no_connection_its_descriptor() {
         tokio::task::yield_now().await;
     }
     assert_eq!(intake.lock().spare.count(), 0, "it has its own now");
+}
+
+#[tokio::test]
+async fn of_several_listeners_none_waits_for_as_long_as_others_have_clients() {
+    let (intake, page, _primary) = intake();
+    let desk = intake.sit(vec![LISTENER, LISTENER + 1]);
+    let oldest = Offer::new(1, LISTENER + 1);
+    page.offers.put(5, oldest);
+    (0..5).for_each(|at| page.offers.put(at, Offer::new(at as u64 + 2, LISTENER)));
+    assert!(!intake.wait(desk, 1, Waker::noop()).unwrap());
+    assert_eq!(page.offers.fate(5, oldest), Fate::Claimed);
 }
 
 #[tokio::test]

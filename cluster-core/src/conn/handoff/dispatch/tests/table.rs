@@ -26,7 +26,11 @@ fn worker(number: u64) -> PeerId {
 
 /// With workers 1 to `count`, who are there.
 fn among(count: u64, scheduling: Scheduling) -> (Dispatch<u32>, Opened, Instant) {
-    let mut dispatch = Dispatch::new(vec![Some(scheduling)]);
+    with_listeners(vec![Some(scheduling)], count)
+}
+
+fn with_listeners(schedulings: Vec<Option<Scheduling>>, count: u64) -> (Dispatch<u32>, Opened, Instant) {
+    let mut dispatch = Dispatch::new(schedulings);
     for number in 1..=count {
         dispatch.join(worker(number));
         dispatch.is_here(worker(number));
@@ -74,6 +78,28 @@ fn no_more_is_placed_than_there_are_places() {
     let claimed = dispatch.made_to(worker(1))[5];
     assert_eq!(dispatch.claimed(claimed).unwrap().connection, 10);
     assert_eq!(peers(&place(&mut dispatch, now, &loads)), [worker(1)]);
+}
+
+#[test]
+fn a_listener_whose_offers_nobody_claims_holds_up_no_other() {
+    use Scheduling::{LeastConnections, RoundRobin};
+    let schedulings = vec![Some(RoundRobin), None, Some(LeastConnections), Some(RoundRobin)];
+    let (mut dispatch, loads, now) = with_listeners(schedulings, 2);
+    add(&mut dispatch, 0..100);
+    assert_eq!(place(&mut dispatch, now, &loads).len(), 2 * (MOST - 2), "one is kept for each of the others");
+    assert!(!dispatch.has_room(0, &loads));
+    for listener in [2, 3] {
+        assert!(dispatch.has_room(listener, &loads));
+        dispatch.add(Accepted { connection: 1000, listener });
+        let placed = place(&mut dispatch, now, &loads)[0];
+        assert!(dispatch.claimed(placed).is_some());
+    }
+    // They use the same places as long as there are many.
+    let (mut dispatch, loads, now) = with_listeners(vec![Some(RoundRobin); 200], 1);
+    for listener in 0..200 {
+        dispatch.add(Accepted { connection: 1, listener });
+    }
+    assert_eq!(place(&mut dispatch, now, &loads).len(), MOST);
 }
 
 #[test]

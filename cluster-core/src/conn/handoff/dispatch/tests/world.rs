@@ -176,9 +176,8 @@ impl World {
             Mood::Stalls | Mood::Dead | Mood::Drains => return,
         };
         let before = worker.expected;
-        for listener in 0..LISTENERS {
-            worker.expected += worker.page.claim(listener, most.saturating_sub(worker.expected));
-        }
+        let listeners: Vec<u16> = (0..LISTENERS).collect();
+        worker.expected += worker.page.claim(&listeners, most.saturating_sub(worker.expected));
         let has_room = worker.to_primary.len() < FULL;
         if worker.expected > before {
             worker.owes_answer = false;
