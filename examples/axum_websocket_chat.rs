@@ -7,7 +7,7 @@ use futures::{FutureExt, future::ready};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-/// All that was said, as `ID TEXT`. Clients make the ids, and say again what they have not heard.
+/// The last 2,000 texts, as `ID TEXT`, of 4 KiB at the most. Clients make the ids, and say again what they have not heard.
 type Room = watch::Sender<Vec<String>>;
 
 #[derive(Serialize, Deserialize)]
@@ -26,31 +26,32 @@ fn main() -> Result<(), Error> {
         for slot in 0..worker.slots() as u16 {
             worker.ask(Slot(slot), &Said(vec![])).await.into_iter().for_each(|said| hear(&room, said));
         }
-        let page = get(|| async { Html(include_str!("axum_websocket_chat.html")) });
         let chat = get(|ws: WebSocketUpgrade| async { ws.on_upgrade(|it| chat(worker, room, it).map(drop)) });
-        Ok(Router::new().route("/", page).route("/chat", chat))
+        Ok(Router::new().route("/", get(Html(include_str!("axum_websocket_chat.html")))).route("/chat", chat))
     })
     .bind(std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into()))
     .run()
 }
 
-fn hear(room: &Room, Said(said): Said) {
-    let new: Vec<String> = said.into_iter().filter(|text| !room.borrow().contains(text)).collect();
-    room.send_modify(|all| all.extend(new));
+fn hear(room: &Room, Said(mut said): Said) {
+    said.retain(|text| !room.borrow().contains(text));
+    room.send_modify(|all| all.append(&mut said));
+    room.send_modify(|all| drop(all.drain(..all.len().saturating_sub(2000))));
 }
 
 async fn chat(worker: Worker, room: Room, mut socket: WebSocket) -> Option<()> {
-    let (mut all, mut told, mut is_over) = (room.subscribe(), 0, false);
+    let (mut all, mut told, mut is_over) = (room.subscribe(), None, false);
+    let goodbye = Message::Close(Some(CloseFrame { code: RESTART, reason: "".into() }));
     loop {
-        let next = async { Some(all.wait_for(|all| all.len() > told).await.ok()?[told].clone()) };
         tokio::select! {
-            text = next, if !is_over => { socket.send(text?.into()).await.ok()?; told += 1 }
-            () = worker.draining(), if !is_over => {
-                is_over = true;
-                socket.send(Message::Close(Some(CloseFrame { code: RESTART, reason: "".into() }))).await.ok()?;
-            }
+            // What comes behind the text that was told last, or the oldest where that is forgotten.
+            text = async {
+                let all = all.wait_for(|all| all.last() != told.as_ref()).await.ok()?;
+                all.iter().rev().take_while(|text| Some(*text) != told.as_ref()).last().cloned()
+            }, if !is_over => { socket.send(text.clone()?.into()).await.ok()?; told = text }
+            () = worker.draining(), if !is_over => { is_over = true; socket.send(goodbye.clone()).await.ok()?; }
             // Also when it is to leave: what was on its way is heard, and then the client closes.
-            message = socket.recv() => if let Message::Text(text) = message?.ok()? {
+            message = socket.recv() => if let Message::Text(text) = message?.ok()? && text.len() <= 4096 {
                 worker.broadcast(&Said(vec![text.to_string()])).await.ok()?;
                 hear(&room, Said(vec![text.to_string()]));
             },

@@ -1,7 +1,7 @@
 //! What operators ask: metrics, and whether there is life.
 use actix_web::dev::HttpServiceFactory;
 use actix_web::{HttpResponse, Route, web};
-use cluster_core::adapter::METRICS_TYPE;
+use cluster_core::adapter::{METRICS_TYPE, readiness};
 use cluster_core::{MetricsError, Worker};
 
 /// Answers `GET` with metrics of the whole cluster, whichever worker is asked: Prometheus' text format, version 0.0.4.
@@ -50,10 +50,9 @@ pub fn livez() -> Route {
 /// let app = actix_web::App::new().route("/ready", cluster_actix::readyz());
 /// ```
 pub fn readyz() -> Route {
-    web::get().to(async |worker: Worker| match (worker.is_serving(), worker.is_draining()) {
-        (true, _) => HttpResponse::Ok().body("ready\n"),
-        (false, true) => HttpResponse::ServiceUnavailable().body("draining\n"),
-        (false, false) => HttpResponse::ServiceUnavailable().body("not ready yet\n"),
+    web::get().to(async |worker: Worker| match readiness(&worker) {
+        Ok(ready) => HttpResponse::Ok().body(ready),
+        Err(not) => HttpResponse::ServiceUnavailable().body(not),
     })
 }
 

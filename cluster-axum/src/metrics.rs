@@ -2,7 +2,7 @@
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::{MethodRouter, get};
-use cluster_core::adapter::METRICS_TYPE;
+use cluster_core::adapter::{METRICS_TYPE, readiness};
 use cluster_core::{MetricsError, Worker};
 
 /// Answers `GET` with metrics of the whole cluster, whichever worker is asked: Prometheus' text format, version 0.0.4.
@@ -54,13 +54,9 @@ pub fn livez<S: Clone + Send + Sync + 'static>() -> MethodRouter<S> {
 /// let app: axum::Router = axum::Router::new().route("/ready", cluster_axum::readyz());
 /// ```
 pub fn readyz<S: Clone + Send + Sync + 'static>() -> MethodRouter<S> {
-    get(|worker: Worker| async move {
-        match (worker.is_serving(), worker.is_draining()) {
-            (true, _) => (StatusCode::OK, "ready\n"),
-            (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "not ready yet\n"),
-        }
-    })
+    get(
+        |worker: Worker| async move { readiness(&worker).map_err(|not| (StatusCode::SERVICE_UNAVAILABLE, not)) },
+    )
 }
 
 #[cfg(test)]

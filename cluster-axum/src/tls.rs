@@ -1,18 +1,17 @@
 //! HTTPS by rustls: whose certificate a listener shows, and what its sessions are resumed by.
 mod files;
 mod handshake;
-mod tickets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster_core::adapter::share_tickets;
 use cluster_core::{StartError, Worker};
 use ring::digest::{SHA256, digest};
 use tokio_rustls::rustls::ServerConfig;
 
 pub(crate) use self::handshake::Gate;
-use self::tickets::SharedTickets;
 
 /// How long a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,14 +101,7 @@ impl Terms {
             Sessions::Of(shown) => [b"certificate ", &shown[..]].concat(),
             Sessions::Own => format!("listener {} {listener}", worker.generation()).into_bytes(),
         };
-        // What the user has chosen stays: tickets of one's own, no resumption at all, or early data, which a server
-        // must be able to refuse the second time, and tickets that any worker takes cannot tell.
-        let is_left_to_us = !config.ticketer.enabled()
-            && config.session_storage.can_cache()
-            && config.max_early_data_size == 0;
-        if let (true, Some(secrets)) = (is_left_to_us, worker.secrets()) {
-            config.ticketer = Arc::new(SharedTickets::new(secrets.clone(), &purpose));
-        }
+        share_tickets(&mut config, &purpose, worker);
         config
     }
 }

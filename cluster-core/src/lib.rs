@@ -196,6 +196,8 @@ pub mod adapter {
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub use crate::extract::NoWorker;
     pub use crate::metrics::exposition::CONTENT_TYPE as METRICS_TYPE;
+    #[cfg(feature = "rustls")]
+    pub use crate::secret::tickets::share as share_tickets;
     pub use crate::secret::{Secret, Secrets};
     pub use crate::traffic::{HALF_SENT, OpenRequest, Traffic, Watched};
 
@@ -220,6 +222,15 @@ pub mod adapter {
     impl<W: Borrow<crate::Worker>> Drop for InFlight<W> {
         fn drop(&mut self) {
             self.0.borrow().request_ends();
+        }
+    }
+
+    /// What is said to whoever asks whether to send requests; an error: not now.
+    pub fn readiness(worker: &crate::Worker) -> Result<&'static str, &'static str> {
+        match (worker.is_serving(), worker.is_draining()) {
+            (true, _) => Ok("ready\n"),
+            (false, true) => Err("draining\n"),
+            (false, false) => Err("not ready yet\n"),
         }
     }
 

@@ -5,6 +5,9 @@
 //! before stays known, what is older is erased. Each is made from nothing, so that whoever finds out what a process knows today
 //! knows nothing of the day before, and nothing of the day after. Nobody is told when it changes, and workers of all
 //! generations agree. They are in no file and in no environment, and end with the primary.
+#[cfg(feature = "rustls")]
+pub(crate) mod tickets;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;

@@ -56,6 +56,11 @@ impl Pair {
         Self { cert, key, der: self.der.clone(), key_der: self.key_der.clone_key() }
     }
 
+    /// Whether a server has shown it in this session, or in the one that this resumes.
+    pub fn is_shown_in(&self, session: &ClientConnection) -> bool {
+        session.peer_certificates().is_some_and(|chain| chain.first() == Some(&self.der))
+    }
+
     /// Puts it where another is: renamed, each in one step.
     pub fn replace(self, other: &Self) {
         fs::rename(self.key, &other.key).expect("the folder can be written");

@@ -144,3 +144,42 @@ async fn no_word_is_lost_while_the_chat_is_reloaded() {
     drop(clients);
     assert!(app.stop().unwrap().success());
 }
+
+/// Hears all that is said, or was, up to the text with this number; the numbers.
+async fn hear_up_to(socket: &mut Socket, last: usize) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&last) {
+        let heard = socket.next().await.expect("it goes on").unwrap();
+        let number = heard.to_text().unwrap().strip_prefix("one-").expect("nobody else is kept");
+        numbers.push(number.parse().unwrap());
+    }
+    numbers
+}
+
+#[tokio::test]
+async fn a_room_keeps_the_last_texts_and_forgets_what_was_before_them() {
+    const KEPT: usize = 2000;
+    const FORGOTTEN: usize = 100;
+    let app = examples::start("axum_websocket_chat");
+    let test = async {
+        let mut one = connect(app.addr()).await;
+        // One that is too long is not kept, and not said to anybody.
+        one.send(Message::text("x".repeat(4097))).await.unwrap();
+        for number in 0..KEPT + FORGOTTEN {
+            one.send(Message::text(format!("one-{number}"))).await.unwrap();
+            // So that it is never so far behind that it misses some.
+            assert_eq!(hear_up_to(&mut one, number).await, [number]);
+        }
+        let last = KEPT + FORGOTTEN - 1;
+        // Another worker may be a moment behind, and has some of the older ones until it has the newest.
+        loop {
+            let heard = hear_up_to(&mut connect(app.addr()).await, last).await;
+            assert_eq!(heard[heard.len() - KEPT..], (FORGOTTEN..=last).collect::<Vec<_>>());
+            if heard.len() == KEPT {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, test).await.expect("all is said");
+    assert!(app.stop().unwrap().success());
+}

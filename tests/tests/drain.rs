@@ -67,15 +67,15 @@ fn roll(app: &Process) {
     }
 }
 
-/// Load of all kinds that an adapter serves, and none of it fails while `replace` works.
-fn under_load(what: &str, adapter: &str, app: &Process, replace: impl Fn(&Process)) {
+/// Load of all kinds, and none of it fails while `replace` works.
+fn under_load(what: &str, app: &Process, replace: impl Fn(&Process)) {
+    // One listener of axum serves both versions of HTTP, with actix-web there is one for that.
+    let (http1, both) = (app.addr(), *app.addrs().last().unwrap());
     // Clients that pause are not among them: HTTP/1 leaves them a race (RFC 9112, 9.3.1), which the bench measures.
-    let mut kinds = vec![(Kind::KeepAlive, 16), (Kind::Close, 4)];
-    if adapter == "axum" {
-        kinds.push((Kind::Http2 { streams: 4 }, 4));
-    }
-    let begin = |(kind, clients)| (kind, Load::begin(app.addr(), kind, clients).unwrap());
-    let loads: Vec<(Kind, Load)> = kinds.into_iter().map(begin).collect();
+    let kinds =
+        [(Kind::KeepAlive, http1, 16), (Kind::Close, http1, 4), (Kind::Http2 { streams: 4 }, both, 4)];
+    let begin = |(kind, addr, clients)| (kind, Load::begin(addr, kind, clients).unwrap());
+    let loads: Vec<(Kind, Load)> = kinds.map(begin).into();
     (0..2).for_each(|_| replace(app));
     for (kind, load) in loads {
         let tally = load.end();
@@ -89,7 +89,7 @@ fn under_load(what: &str, adapter: &str, app: &Process, replace: impl Fn(&Proces
 fn roll_under_load(adapter: &str, method: &str, scheduling: &str) {
     let what = format!("{adapter}, {method}, {scheduling}");
     let drainer = Drainer::start(adapter, method, &["workers=3", &format!("scheduling={scheduling}")]);
-    under_load(&what, adapter, &drainer.app, roll);
+    under_load(&what, &drainer.app, roll);
     eventually("all have ended well", || drainer.log().matches(" stopped (exit code 0)").count() == 6);
     let log = drainer.log();
     assert!(!log.contains("killed"), "{what}: {log}");
@@ -106,7 +106,7 @@ fn reload_under_load(adapter: &str, method: &str) {
         let is_new = |now: &[_]| now.len() == 3 && now.iter().all(|worker: &WorkerProcess| worker.id >= next);
         app.wait_for_workers(is_new).unwrap();
     };
-    under_load(&what, adapter, &drainer.app, reload);
+    under_load(&what, &drainer.app, reload);
     let log = drainer.log();
     assert!(!log.contains("killed") && !log.contains("reload failed"), "{what}: {log}");
     assert!(drainer.app.stop().unwrap().success(), "{what}");

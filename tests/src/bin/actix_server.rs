@@ -130,6 +130,10 @@ fn tls(addr: &str, cert: &str, key: &str) -> Server {
     };
     HttpServer::new(move || App::new().route("/", web::get().to(who)))
         .workers(2)
+        // Who leaves only when the lame duck is over is noticed.
+        .cluster(|cluster| {
+            cluster.reload_health(Duration::from_millis(100)).lame_duck(Duration::from_secs(20))
+        })
         .tls_handshake_timeout(Duration::from_secs(2))
         .bind_rustls_0_23(addr, config)
         .expect("a free port")

@@ -1,7 +1,8 @@
 //! A web application that drains: `drainer ADDR axum|actix fork|await KNOB..`.
 //!
 //! Knobs: `workers=N`, `drain=MS`, `scheduling=shared|round-robin|least`. `/` is answered with the worker's number,
-//! `/events` is a stream of events that ends when the worker drains, `/stubborn` one that never ends.
+//! `/events` is a stream of events that ends when the worker drains, `/stubborn` one that never ends. With actix-web there is
+//! a second address, for both versions of HTTP.
 use std::convert::Infallible;
 use std::env;
 use std::process::ExitCode;
@@ -113,7 +114,7 @@ fn serve_actix(addr: &str, method: &str, knobs: &[String]) -> std::io::Result<()
                 .route("/events", web::get().to(move || async move { answer(Some(worker().draining())) }))
                 .route("/stubborn", web::get().to(move || async move { answer(None) }))
         });
-        server.cluster(|builder| configure(builder, knobs)).bind(addr)
+        server.cluster(|builder| configure(builder, knobs)).bind(addr)?.bind_auto_h2c(addr)
     };
     if method == "fork" {
         return server()?.run().join();

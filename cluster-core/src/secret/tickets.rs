@@ -1,26 +1,44 @@
 //! Session tickets (RFC 8446, 4.6.1; RFC 5077) that any worker of the cluster can open.
 //!
-//! Their keys are derived from what all workers know (`cluster_core::adapter::Secrets`), for one purpose each, so
+//! Their keys are derived from what all workers know ([`Secrets`]), for one purpose each, so
 //! they change when that changes: a ticket is good until the secret after the next is made. A ticket is the name of its key, a
 //! random salt, and the session, encrypted with AES-256-GCM under a key that is derived with the salt: so
 //! each ticket has a key of its own, and the workers need not agree on nonces.
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use cluster_core::adapter::{Secret, Secrets};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio_rustls::rustls::server::ProducesTickets;
+use rustls::ServerConfig;
+use rustls::server::ProducesTickets;
+
+use super::{Secret, Secrets};
+use crate::Worker;
 
 const NAME: usize = 16;
 const SALT: usize = 32;
 /// No client may be told more: a week (RFC 8446, 4.6.1).
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// A session that a client has begun with this worker any other takes up again that shares tickets for the same purpose. Who
+/// resumes one is not asked for a certificate again: what was agreed on has to be the purpose, or part of it.
+///
+/// What the user has chosen stays: tickets of one's own, no resumption at all, or early data, which a server must be able to
+/// refuse the second time, and tickets that any worker takes cannot tell.
+pub fn share(config: &mut ServerConfig, purpose: &[u8], worker: &Worker) {
+    if let (true, Some(secrets)) = (is_left_to_us(config), worker.secrets()) {
+        config.ticketer = Arc::new(SharedTickets::new(secrets.clone(), purpose));
+    }
+}
+
+fn is_left_to_us(config: &ServerConfig) -> bool {
+    !config.ticketer.enabled() && config.session_storage.can_cache() && config.max_early_data_size == 0
+}
+
 /// Makes and opens them, in one worker.
 #[derive(Debug)]
-pub(crate) struct SharedTickets {
+struct SharedTickets {
     secrets: Secrets,
     purpose: Vec<u8>,
     /// Of the last secret that was seen.
@@ -29,7 +47,7 @@ pub(crate) struct SharedTickets {
 
 impl SharedTickets {
     /// Who has the same secrets and the same purpose opens the same tickets.
-    pub(crate) fn new(secrets: Secrets, purpose: &[u8]) -> Self {
+    fn new(secrets: Secrets, purpose: &[u8]) -> Self {
         let keys = RwLock::new(Keys::derive(&secrets.read(), purpose));
         Self { secrets, purpose: purpose.to_vec(), keys }
     }
@@ -150,6 +168,9 @@ impl std::fmt::Debug for Keys {
 
 #[cfg(test)]
 mod tests {
+    use rustls::crypto::ring::{Ticketer, default_provider};
+    use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
+
     use super::*;
 
     const SESSION: &[u8] = b"a session";
@@ -159,6 +180,23 @@ mod tests {
         let of = |number: u64| [number as u8; 32];
         let previous = number.checked_sub(1).map(of);
         Keys::derive(&Secret { number, newest: of(number), previous }, purpose.as_bytes())
+    }
+
+    #[test]
+    fn what_the_user_has_chosen_stays() {
+        let config = || {
+            ServerConfig::builder_with_provider(Arc::new(default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()))
+        };
+        assert!(is_left_to_us(&config()));
+        let (mut tickets, mut no_session, mut early) = (config(), config(), config());
+        tickets.ticketer = Ticketer::new().unwrap();
+        no_session.session_storage = Arc::new(NoServerSessionStorage {});
+        early.max_early_data_size = 1024;
+        assert!([tickets, no_session, early].iter().all(|config| !is_left_to_us(config)));
     }
 
     #[test]
