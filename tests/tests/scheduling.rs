@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use cluster_tests::counters::Counted;
+use cluster_tests::counters::{Counted, Listener};
 use cluster_tests::{
     METHODS, Process, WorkerProcess, all_answer, eventually, fails, listen, say, subject, who,
 };
@@ -175,6 +175,25 @@ fn each_listener_has_a_rule_of_its_own() {
         eventually("all are counted", || cluster.sum(|counts| counts.total) == asked[0] + asked[1]);
         let handed = cluster.sum(|counts| counts.claimed);
         assert_eq!(handed, asked[1], "{method}: those of the second were handed out, and no others");
+        cluster.app.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_listener_whose_clients_are_many_and_slow_keeps_those_of_another_not_waiting() {
+    for (rule, known) in [("shared", "Shared"), ("round-robin", "RoundRobin")] {
+        let knob = format!("scheduling={rule}");
+        let knobs = ["workers=2", "second-by=least", "second-one-at-a-time", &knob];
+        let cluster = Counted::start(SUBJECT, "fork", &knobs);
+        let (first, second) = (cluster.address_by(known), cluster.address_by("LeastConnections"));
+        // Two are served, which say nothing, and then all the places of both workers are not enough.
+        let silent: Vec<_> = (0..150).map(|_| TcpStream::connect(second).unwrap()).collect();
+        eventually("they are offered as far as that goes", || {
+            let waits = |listener: &Listener| listener.queued.is_some_and(|queued| queued > 0);
+            cluster.sum(|counts| counts.offered) >= 62 && cluster.counters().1.iter().any(waits)
+        });
+        all_answer(&cluster.app.workers(), || who(first).unwrap());
+        drop(silent);
         cluster.app.stop().unwrap();
     }
 }

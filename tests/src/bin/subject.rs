@@ -359,8 +359,13 @@ async fn serve(worker: Worker, knobs: Knobs) -> Result<(), BoxError> {
 
 async fn take(worker: Worker, listener: &str, knobs: Knobs) -> Result<(), BoxError> {
     let mut acceptor = worker.acceptor(listener)?;
+    let one_at_a_time = listener == "second" && knobs.has("second-one-at-a-time");
     while let Some(connection) = acceptor.accept().await {
         let (current, knobs) = (worker.clone(), knobs.clone());
+        if one_at_a_time {
+            let _ = converse(current, connection, knobs).await;
+            continue;
+        }
         worker.spawn(async move {
             // A client that went away is no matter of this test.
             let _ = converse(current, connection, knobs).await;
