@@ -37,7 +37,7 @@ use crate::sys::page::Mapped;
 /// Connections accepted in a row, before workers are heard again.
 const MOUTHFUL: usize = 64;
 /// How long it waits between two turns while connections come fast.
-const BREATH: Duration = Duration::from_micros(150);
+const BREATH: Duration = Duration::from_micros(100);
 /// Events taken at once.
 const EVENTS: usize = 64;
 /// When it tries again to send what the kernel would not take.
