@@ -118,21 +118,20 @@ impl Slow {
     }
 }
 
-/// Clients do not send in step: between two bytes of one, the others have their turns in so many parts.
-const PARTS: usize = 50;
-
 /// Has so many slow clients until the trial is over; answers with them.
 fn slow(trial: &Trial, addr: SocketAddr, with: &[u8]) -> Vec<Slow> {
     let end = Instant::now() + trial.lasts;
     let mut clients: Vec<Slow> = (0..trial.clients).map(|_| Slow::begin(addr, with)).collect();
-    for part in (0..PARTS).cycle() {
-        if Instant::now() >= end {
+    // They do not send in step: between two bytes of one, each of the others has its turn.
+    for next in (0..trial.clients).cycle() {
+        let turn = Instant::now();
+        if turn >= end {
             break;
         }
-        let turn = Instant::now();
-        let theirs = clients.iter_mut().skip(part).step_by(PARTS);
-        theirs.filter(|client| client.closed.is_none()).for_each(Slow::turn);
-        thread::sleep((trial.pace / PARTS as u32).saturating_sub(turn.elapsed()));
+        if clients[next].closed.is_none() {
+            clients[next].turn();
+        }
+        thread::sleep((trial.pace / trial.clients as u32).saturating_sub(turn.elapsed()));
     }
     clients
 }

@@ -104,7 +104,7 @@ pub enum StartError {
     /// replaced, and would find the address taken.
     #[error(
         "the listener on {addr} was bound in main, and main runs again (in workers of the exec method, for a reload, \
-         and to replace a lost fork server): bind it with cluster_core::bind_tcp or bind_uds, which gives every process the same socket"
+         and to replace a lost fork server): bind it with bind_tcp(..) or bind_uds(..) of this crate, which gives every process the same socket"
     )]
     BoundInMain {
         /// The address of the socket.
