@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A peak of fewer connections leaves little.
-const MANY: u64 = 256;
+const MANY: u64 = 64;
 /// A peak is over when so small a part of it is left..
 const LEFT: u64 = 4;
 /// ..and no more have come for so long. Who goes up and down faster than that needs the memory again.
@@ -51,13 +51,13 @@ mod tests {
 
     #[test]
     fn a_peak_that_is_over_is_one_once() {
-        assert_eq!(times([0, 1000, 250, 250, 250, 250, 250, 250, 0, 0, 0, 0, 0, 0, 0]), [7]);
+        assert_eq!(times([0, 1000, 250, 250, 250, 250, 250, 250, 100, 100, 100, 100, 100, 100]), [7]);
         assert_eq!(times([1000, 0, 0, 0, 0, 0, 0, 300, 0, 0, 0, 0, 0, 0]), [6, 13]);
     }
 
     #[test]
     fn few_connections_or_some_that_come_back_are_no_ebb() {
-        assert!(times([255, 0, 0, 0, 0, 0, 0, 0, 0]).is_empty());
+        assert!(times([63, 0, 0, 0, 0, 0, 0, 0, 0]).is_empty());
         assert!(times([1000, 251, 251, 251, 251, 251, 251, 251, 251]).is_empty());
         assert!(times([1000, 0, 0, 0, 0, 900, 0, 0, 0, 0, 800, 0, 0, 0, 0]).is_empty());
     }
