@@ -1,6 +1,7 @@
 //! The heartbeat: a process's runtime says in its page that it turns. How the primary sees it is `supervise/pulse.rs`.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,8 +34,8 @@ impl Heart {
             self.page.beat();
             let now = Instant::now();
             if ebb.has_come(now, self.page.connections_open()) {
-                // On another thread: the pages of a large heap take a while.
-                drop(tokio::task::spawn_blocking(memory::give_back));
+                // On another thread: the pages of a large heap take a while. Where none is to be had they stay.
+                let _ = thread::Builder::new().name("give-back".into()).spawn(memory::give_back);
             }
             let due = now + self.every;
             tokio::time::sleep_until(due).await;

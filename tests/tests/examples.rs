@@ -444,10 +444,11 @@ fn the_rate_limit_holds_whichever_worker_is_asked() {
     let refused = answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string);
     assert!(refused.clone().all(|head| head.starts_with("HTTP/1.1 429") && head.contains("retry-after: ")));
     // Without the primary's side nobody is locked out.
-    signal(app.director().unwrap(), Signal::SIGSTOP).unwrap();
-    // It may be in the middle of an answer yet.
-    cluster_tests::eventually("nobody is locked out", || get(app.addr(), "/").is_ok());
-    signal(app.director().unwrap(), Signal::SIGCONT).unwrap();
+    let director = app.director().unwrap();
+    signal(director, Signal::SIGSTOP).unwrap();
+    cluster_tests::eventually("it stands still", || cluster_tests::is_stopped(director));
+    assert!(get(app.addr(), "/").is_ok());
+    signal(director, Signal::SIGCONT).unwrap();
     assert!(app.stop().unwrap().success());
 }
 

@@ -253,3 +253,24 @@ fn slow_bodies_are_answered_with_408_and_cost_the_others_nothing() {
         try_it(&trial, framework, ("bodies", BODY), BODY_TIMEOUT, TIMED_OUT);
     }
 }
+
+/// Other allocators than glibc's have ways of their own.
+#[cfg(target_env = "gnu")]
+#[test]
+fn what_a_peak_of_connections_has_left_goes_back_to_the_system() {
+    const CLIENTS: usize = 1000;
+    /// A heartbeat comes every second: they are seen.
+    const STAYS: Duration = Duration::from_secs(3);
+    raise_limit();
+    for framework in &FRAMEWORKS {
+        let app = Process::start(subject_at(WEB, framework.name, "fork", &["127.0.0.1:0"])).unwrap();
+        let at_first = memory(&app);
+        let clients: Vec<Slow> = (0..CLIENTS).map(|_| Slow::begin(app.addr(), BODY)).collect();
+        eventually("all have cost memory", || memory(&app) >= at_first + 10 * CLIENTS as u64);
+        thread::sleep(STAYS);
+        let at_most = memory(&app);
+        drop(clients);
+        eventually("half of it is back", || memory(&app) <= at_first + (at_most - at_first) / 2);
+        assert!(app.stop().unwrap().success());
+    }
+}

@@ -43,7 +43,7 @@ impl Region {
 }
 
 /// Gives free pages back to the system (malloc_trim(3)), where the allocator is glibc's. Whoever allocates meanwhile may
-/// wait: about a millisecond per thousand connections that there were.
+/// wait.
 pub(crate) fn give_back() {
     // SAFETY: it takes a number, and glibc's own locks; it moves nothing that is in use.
     #[cfg(target_env = "gnu")]

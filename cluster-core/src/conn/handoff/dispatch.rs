@@ -86,8 +86,6 @@ pub(crate) trait Loads {
 pub(crate) struct Dispatch<T> {
     /// By the listener's number; `None` where workers help themselves.
     schedulings: Vec<Option<Scheduling>>,
-    /// Those that are not `None`.
-    listeners: usize,
     takers: Vec<Taker<T>>,
     /// Accepted, and nobody to offer them to: taken back from workers that are gone.
     homeless: VecDeque<Accepted<T>>,
@@ -100,9 +98,7 @@ pub(crate) struct Dispatch<T> {
 impl<T> Dispatch<T> {
     /// For listeners that are scheduled like this.
     pub(crate) fn new(schedulings: Vec<Option<Scheduling>>) -> Self {
-        let listeners = schedulings.iter().flatten().count();
-        let (takers, homeless) = (Vec::new(), VecDeque::new());
-        Self { schedulings, listeners, takers, homeless, number: 0, look_at: None }
+        Self { schedulings, takers: Vec::new(), homeless: VecDeque::new(), number: 0, look_at: None }
     }
 
     /// A worker is there; it is offered nothing until it says so.
@@ -270,7 +266,7 @@ impl<T> Dispatch<T> {
     fn choose(&self, listener: u16, loads: &impl Loads) -> Option<usize> {
         let scheduling = self.schedulings.get(usize::from(listener)).copied().flatten()?;
         let takers = self.takers.iter().enumerate();
-        let eligible = takers.filter(|(_, taker)| taker.has_place_of(listener, self.listeners, loads));
+        let eligible = takers.filter(|(_, taker)| taker.has_place_of(listener, &self.schedulings, loads));
         let turn = |taker: &Taker<T>| taker.turns[usize::from(listener)];
         let chosen = match scheduling {
             Scheduling::Shared | Scheduling::RoundRobin => eligible.min_by_key(|(_, taker)| turn(taker)),
@@ -312,13 +308,14 @@ impl<T> Taker<T> {
         self.takes(loads) && self.places.iter().any(Option::is_none)
     }
 
-    /// Whether it has a place for this listener, one of so many. The last ones are for listeners that have none yet: an
+    /// Whether it has a place for this listener. The last ones are for listeners that have none yet: an
     /// acceptor that leaves its offers alone, because it waits for something else, is to hold up no other.
-    fn has_place_of(&self, listener: u16, listeners: usize, loads: &impl Loads) -> bool {
+    fn has_place_of(&self, listener: u16, all: &[Option<Scheduling>], loads: &impl Loads) -> bool {
         let free = MOST - self.open;
         let kept = || {
-            let with_none = listeners - self.open_of.iter().filter(|open| **open > 0).count();
-            with_none.min(MOST / 2)
+            let with_none =
+                all.iter().zip(&self.open_of).filter(|(rule, open)| rule.is_some() && **open == 0);
+            with_none.count().min(MOST / 2)
         };
         self.takes(loads) && (free > 0 && self.open_of[usize::from(listener)] == 0 || free > kept())
     }
