@@ -80,7 +80,7 @@ fn say_close(worker: &Worker, head: &mut ResponseHead) {
 
 /// An error whose reason is a body that came too slowly is told as that.
 fn say_late(is_late: impl FnOnce() -> bool, head: &mut ResponseHead) {
-    if head.status.is_client_error() && is_late() {
+    if (head.status.is_client_error() || head.status.is_server_error()) && is_late() {
         head.status = StatusCode::REQUEST_TIMEOUT;
         head.set_connection_type(ConnectionType::Close);
     }

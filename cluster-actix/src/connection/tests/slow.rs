@@ -1,6 +1,7 @@
 //! Clients that take their time.
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use super::*;
@@ -66,6 +67,23 @@ async fn a_later_head_that_trickles_closes_the_connection() {
 
 #[actix_web::test]
 async fn a_body_that_trickles_is_answered_408_and_the_connection_is_closed() {
+    let mut client = client_with(app, hasty(), &testing::worker()).await;
+    ask(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await;
+    let answer = trickle(&mut client, "x").await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
+}
+
+#[actix_web::test]
+async fn whoever_a_handler_blames_for_a_slow_body_it_was_the_client() {
+    let app = || {
+        let upload = async |mut body: web::Payload| {
+            while let Some(piece) = body.next().await {
+                piece.map_err(actix_web::error::ErrorInternalServerError)?;
+            }
+            Ok::<_, Error>("all is there")
+        };
+        App::new().route("/", web::post().to(upload))
+    };
     let mut client = client_with(app, hasty(), &testing::worker()).await;
     ask(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await;
     let answer = trickle(&mut client, "x").await;
