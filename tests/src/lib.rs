@@ -20,6 +20,11 @@ pub mod tls;
 pub mod websocket;
 pub mod wire;
 
+// Here and not with the examples, because it needs the feature `testing`.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+mod guide {}
+
 pub use cluster_core::testing::{Process, WorkerProcess};
 
 pub use crate::speech::{Line, Speech, expect, numbers};
