@@ -38,6 +38,7 @@ use crate::peer::WithPeer;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no application that cluster_axum can serve",
     label = "neither a `Router`, a `MethodRouter` nor a make service over `Accepted<'_>`",
+    note = "it takes no listener: `serve(app).bind(addr)`, or `serve(app).listen(cluster_axum::bind_tcp(addr)?)`",
     note = "a router that misses its state (`Router<S>`) gets it by `.with_state(state)`",
     note = "a handler becomes one by `handler.into_make_service()`",
     note = "`impl Connected<IncomingStream<'_, _>>` becomes `impl Connected<cluster_axum::Accepted<'_>>`"
