@@ -50,13 +50,14 @@
 //! ```
 //!
 //! # What serves
-//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`; with the feature `tls` also over TLS (`Serve::bind_tls`). Slow clients are closed: a head has 30 s to come, each 16 KiB of a
-//! body 30 s, a connection is idle for at most 75 s, and who takes nothing of an answer for 60 s gets no more of it. All
-//! that can be set: [`Serve::header_read_timeout`], [`body_timeout`](Serve::body_timeout),
-//! [`keep_alive_timeout`](Serve::keep_alive_timeout), [`write_timeout`](Serve::write_timeout), and what hyper knows by
-//! [`http`](Serve::http). A handler that panics costs its connection (on HTTP/2 its stream), and no worker. When a worker
-//! drains, what is in flight is finished; see [`Serve::drain_timeout`], and [`until_draining`] for streams that have no
-//! end of their own.
+//! HTTP/1, HTTP/2 and upgrades, with `TCP_NODELAY`; with the feature `tls` also over TLS (`Serve::bind_tls`). Slow
+//! clients are closed: a head has 30 s to come, each 16 KiB of a body 30 s, a connection is idle for at most 75 s,
+//! and who takes nothing of an answer for 60 s gets no more of it. All that can be set:
+//! [`Serve::header_read_timeout`], [`body_timeout`](Serve::body_timeout),
+//! [`keep_alive_timeout`](Serve::keep_alive_timeout), [`write_timeout`](Serve::write_timeout), and what hyper knows
+//! by [`http`](Serve::http). A handler that panics costs its connection (on HTTP/2 its stream), and no worker. When a
+//! worker drains, what is in flight is finished; see [`Serve::drain_timeout`], and [`until_draining`] for streams
+//! that have no end of their own.
 //!
 //! # Messages
 //! Workers share no memory. They send each other any serde type: [`Worker::send`] to the primary's side,

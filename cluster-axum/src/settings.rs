@@ -8,6 +8,17 @@ use hyper_util::server::conn::auto;
 use crate::connection::{Executor, Timeouts};
 
 /// What [`Serve::http`](crate::Serve::http) lends: hyper-util's builder of connections, for HTTP/1 and HTTP/2.
+///
+/// # Example
+/// ```
+/// use cluster_axum::HttpBuilder;
+///
+/// fn for_many_clients(http: &mut HttpBuilder) {
+///     http.http2().max_concurrent_streams(50);
+/// }
+///
+/// cluster_axum::serve(axum::Router::new()).http(for_many_clients);
+/// ```
 pub type HttpBuilder = auto::Builder<Executor>;
 
 type Configure = Box<dyn FnOnce(&mut HttpBuilder) + Send>;

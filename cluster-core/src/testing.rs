@@ -25,9 +25,9 @@ thread_local! {
     static FAKE: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// A worker for tests of one's own handlers: number 1, slot 0, of 1, and ready. It has counters of its own. It remembers what it sends ([`sent`]) and
-/// hears what a test delivers ([`deliver`]). It is what `worker()` and the
-/// extractor find on this thread from now on, so it serves `Router::oneshot` and `actix_web::test`.
+/// A worker for tests of one's own handlers: number 1, slot 0, of 1, and ready. It has counters of its own. It remembers
+/// what it sends ([`sent`]) and hears what a test delivers ([`deliver`]). It is what `worker()` and the extractor find on
+/// this thread from now on, so it serves `Router::oneshot` and `actix_web::test`.
 ///
 /// # Panics
 /// Where the process is out of descriptors.

@@ -71,7 +71,8 @@ where
     /// How many connections a worker has open at a time (default 25,600, as in actix-web); at least 1.
     ///
     /// A worker that has so many takes no more until one has ended: others do. Where none has room clients wait in the
-    /// queue, or are refused: [`Builder::overload`](crate::Builder::overload). [`Builder::max_cluster_connections`](crate::Builder::max_cluster_connections) limits all workers together.
+    /// queue, or are refused: [`Builder::overload`](crate::Builder::overload).
+    /// [`Builder::max_cluster_connections`](crate::Builder::max_cluster_connections) limits all workers together.
     ///
     /// # Example
     /// ```

@@ -10,6 +10,16 @@ use tokio::time::{Sleep, sleep};
 use crate::connection::answer::{self, Step};
 
 /// What hyper has its tasks run by: the type parameter of [`HttpBuilder`](crate::HttpBuilder).
+///
+/// # Example
+/// ```
+/// use cluster_axum::{Executor, HttpBuilder};
+/// use hyper_util::server::conn::auto;
+///
+/// fn the_same(builder: auto::Builder<Executor>) -> HttpBuilder {
+///     builder
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Executor {
     limit: Option<Duration>,
