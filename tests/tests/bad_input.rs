@@ -171,6 +171,7 @@ fn a_second_cluster_is_refused() {
         assert!(app.stop().unwrap().success(), "{method}");
         let said = std::fs::read_to_string(&log).unwrap();
         assert!(said.contains("the second: Err(this program already runs a cluster"), "{method}: {said}");
+        assert!(said.contains("also(..)"), "it says what to do instead: {said}");
         std::fs::remove_file(log).unwrap();
     }
 }

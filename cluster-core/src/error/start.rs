@@ -198,7 +198,10 @@ pub enum StartError {
     )]
     RuntimeWithAwait,
     /// A second cluster in the same program.
-    #[error("this program already runs a cluster; a process can be the primary of one only")]
+    #[error(
+        "this program already runs a cluster; a process can be the primary of one only: let the one cluster serve both \
+         (also(..) of cluster_axum; with cluster_actix await both servers together)"
+    )]
     SecondCluster,
     /// A worker runs another cluster than its primary started.
     #[error("this worker's main builds another cluster than its primary: {0}")]
