@@ -159,7 +159,9 @@ impl fmt::Display for Reload<'_> {
             }
             Event::ReloadFailed { generation, why, last_stderr } => {
                 write!(f, "reload failed: generation {generation} is given up: {why}")?;
-                last_words(last_stderr).map_or(Ok(()), |line| write!(f, "; last words: {line}"))
+                // An exit that is the reason has said them.
+                let unsaid = last_words(last_stderr).filter(|line| !why.ends_with(line.as_str()));
+                unsaid.map_or(Ok(()), |line| write!(f, "; last words: {line}"))
             }
             // No other is about one.
             _ => Ok(()),

@@ -46,6 +46,17 @@ fn an_end_says_how_many_connections_it_has_cut() {
 }
 
 #[test]
+fn a_reload_that_fails_says_last_words_once() {
+    let failed = |why: &str| {
+        let (why, last_stderr) = (why.to_owned(), vec!["oh no".to_owned()]);
+        Event::ReloadFailed { generation: 2, why, last_stderr }.to_string()
+    };
+    assert_eq!(failed("too late"), "reload failed: generation 2 is given up: too late; last words: oh no");
+    let exit = exit().to_string();
+    assert_eq!(failed(&exit), format!("reload failed: generation 2 is given up: {exit}"));
+}
+
+#[test]
 fn a_drain_says_how_many_connections_are_open() {
     let drains = |connections| {
         let (worker, slot) = (WorkerId(7), Slot(2));
