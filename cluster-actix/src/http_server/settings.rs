@@ -162,7 +162,7 @@ where
     /// cluster_actix::HttpServer::new(App::new).client_request_timeout(Duration::from_secs(10));
     /// ```
     pub fn client_request_timeout(mut self, dur: Duration) -> Self {
-        self.settings.client_request_timeout = dur;
+        self.settings.client_request_timeout = adapter::bounded(dur);
         self
     }
 
@@ -216,7 +216,7 @@ where
     /// cluster_actix::HttpServer::new(|| App::new()).client_disconnect_timeout(Duration::from_secs(5));
     /// ```
     pub fn client_disconnect_timeout(mut self, dur: Duration) -> Self {
-        self.settings.client_disconnect_timeout = dur;
+        self.settings.client_disconnect_timeout = adapter::bounded(dur);
         self
     }
 

@@ -1,6 +1,7 @@
 //! What is known of a server before it starts.
 use std::io;
 use std::net::TcpListener;
+use std::time::Instant;
 
 use actix_web::test::{TestRequest, call_and_read_body, init_service};
 use actix_web::{App, web};
@@ -31,6 +32,28 @@ fn the_worker_outside_of_one_is_an_error_that_says_so() {
     });
     let body = body.join().unwrap();
     assert!(body.starts_with(b"this handler runs outside a worker"), "{body:?}");
+}
+
+#[test]
+fn the_longest_time_there_is_overflows_no_clock() {
+    let longest = Duration::MAX;
+    let server = HttpServer::new(App::new)
+        .client_request_timeout(longest)
+        .client_body_timeout(longest)
+        .client_write_timeout(longest)
+        .client_disconnect_timeout(longest);
+    let Settings {
+        client_request_timeout,
+        client_body_timeout,
+        client_write_timeout,
+        client_disconnect_timeout,
+        ..
+    } = server.settings;
+    for limit in
+        [client_request_timeout, client_body_timeout, client_write_timeout, client_disconnect_timeout]
+    {
+        assert!(Instant::now().checked_add(limit).is_some());
+    }
 }
 
 #[test]
