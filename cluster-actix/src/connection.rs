@@ -29,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::arrival::Door;
 pub(crate) use self::body::paced;
 use self::wire::Wire;
-pub(crate) use self::wire::{Talk, talk};
+pub(crate) use self::wire::{OpenRequest, Talk, talk};
 use crate::farewell::{farewell, may_close};
 use crate::settings::Settings;
 use crate::transport::Transport;

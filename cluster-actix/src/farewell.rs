@@ -1,20 +1,22 @@
 //! What a drain asks of a connection: to say goodbye, and to close when nobody waits for an answer.
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::{ConnectionType, Request, Response, ResponseHead, StatusCode};
-use actix_service::{Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory};
+use actix_service::{Service, ServiceFactory, fn_factory_with_config};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
 use actix_web::web::Bytes;
-use cluster_core::adapter::{InFlight, OpenRequest};
+use cluster_core::adapter::InFlight;
 use cluster_core::{Draining, Worker};
 use pin_project_lite::pin_project;
 
-use crate::connection::{Talk, paced, talk};
+use crate::connection::{OpenRequest, Talk, paced, talk};
 
 /// Resolves when a connection may be closed. actix-http then drops what has come and is not a whole request, and the
 /// requests behind one that is being answered.
@@ -44,31 +46,96 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let app = app.map_err(|err| Response::from(err.into().error_response()));
-    apply_fn_factory(app, move |request: Request, app: &_| {
-        let (in_flight, open) = (InFlight::begin(worker.clone()), talk().begin());
-        let (request, too_slow) = paced(request, body_timeout);
-        let answered = app.call(request);
-        async move {
-            let answered = answered.await;
-            let worker = in_flight.worker();
-            worker.count_request();
-            let is_late = || too_slow.is_some_and(|too_slow| too_slow.get());
-            match answered {
-                Ok(answer) => {
-                    let mut answer: Response<B> = answer.into();
-                    say_close(worker, answer.head_mut());
-                    say_late(is_late, answer.head_mut());
-                    Ok(answer.map_body(|_, body| Answer { body, _open: open, _in_flight: in_flight }))
-                }
-                Err(mut answer) => {
-                    say_close(worker, answer.head_mut());
-                    say_late(is_late, answer.head_mut());
-                    Err(answer)
-                }
-            }
-        }
+    // All on one thread: it costs a request no atomic operation.
+    let worker = Rc::new(worker);
+    fn_factory_with_config(move |config| {
+        let (made, worker) = (app.new_service(config), worker.clone());
+        async move { Ok(Farewell { app: made.await?, worker, body_timeout, body: PhantomData }) }
     })
+}
+
+struct Farewell<S, B> {
+    app: S,
+    worker: Rc<Worker>,
+    body_timeout: Duration,
+    body: PhantomData<fn() -> B>,
+}
+
+impl<S, B> Service<Request> for Farewell<S, B>
+where
+    S: Service<Request>,
+    S::Error: Into<Error>,
+    S::Response: Into<Response<B>>,
+{
+    type Response = Response<Answer<B>>;
+    type Error = Response<BoxBody>;
+    type Future = Answering<S::Future, B>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.app.poll_ready(cx).map_err(refusal)
+    }
+
+    fn call(&self, mut request: Request) -> Self::Future {
+        let held =
+            Held { _open: OpenRequest::begin(talk()), in_flight: InFlight::begin(self.worker.clone()) };
+        let too_slow = paced(&mut request, self.body_timeout);
+        Answering { answered: self.app.call(request), too_slow, held: Some(held), body: PhantomData }
+    }
+}
+
+/// How an error of the application is told.
+fn refusal(err: impl Into<Error>) -> Response<BoxBody> {
+    err.into().error_response().into()
+}
+
+/// What is held while a request is open: for the drain, and for the count.
+struct Held {
+    _open: OpenRequest,
+    in_flight: InFlight<Rc<Worker>>,
+}
+
+pin_project! {
+    /// A request that the application has. No async block: that would have the application's future twice, and move it from
+    /// one place to the other with each request.
+    struct Answering<F, B> {
+        #[pin]
+        answered: F,
+        too_slow: Option<Rc<Cell<bool>>>,
+        held: Option<Held>,
+        body: PhantomData<fn() -> B>,
+    }
+}
+
+impl<F, R, E, B> Future for Answering<F, B>
+where
+    F: Future<Output = Result<R, E>>,
+    R: Into<Response<B>>,
+    E: Into<Error>,
+{
+    type Output = Result<Response<Answer<B>>, Response<BoxBody>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answered = ready!(this.answered.poll(cx));
+        let held = this.held.take().expect("a future that has resolved is not polled again");
+        let worker = held.in_flight.worker();
+        worker.count_request();
+        let is_late = || this.too_slow.as_ref().is_some_and(|too_slow| too_slow.get());
+        Poll::Ready(match answered {
+            Ok(answer) => {
+                let mut answer: Response<B> = answer.into();
+                say_close(worker, answer.head_mut());
+                say_late(is_late, answer.head_mut());
+                Ok(answer.map_body(|_, body| Answer { body, _held: held }))
+            }
+            Err(err) => {
+                let mut answer = refusal(err);
+                say_close(worker, answer.head_mut());
+                say_late(is_late, answer.head_mut());
+                Err(answer)
+            }
+        })
+    }
 }
 
 /// An upgraded connection is no longer HTTP's to close. In HTTP/2 actix-http leaves the header out.
@@ -91,8 +158,7 @@ pin_project! {
     pub(crate) struct Answer<B> {
         #[pin]
         body: B,
-        _open: OpenRequest,
-        _in_flight: InFlight<Worker>,
+        _held: Held,
     }
 }
 
@@ -108,7 +174,7 @@ impl<B: MessageBody> MessageBody for Answer<B> {
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
-        let Self { body, _open, _in_flight } = self;
-        body.try_into_bytes().map_err(|body| Self { body, _open, _in_flight })
+        let Self { body, _held } = self;
+        body.try_into_bytes().map_err(|body| Self { body, _held })
     }
 }

@@ -39,9 +39,23 @@ pub struct OpenRequest(Arc<Traffic>);
 
 impl Traffic {
     /// The application is given a request.
+    #[inline]
     pub fn begin(self: &Arc<Self>) -> OpenRequest {
-        self.requests.fetch_add(1, Relaxed);
+        self.request_begins();
         OpenRequest(self.clone())
+    }
+
+    /// The same, for whoever tells by itself when it ends.
+    #[inline]
+    pub fn request_begins(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// A request has been answered to its end, or is given up.
+    #[inline]
+    pub fn request_ends(&self) {
+        self.requests.fetch_sub(1, Relaxed);
+        self.tell_waiter();
     }
 
     /// Its handshake has ended, so it is about to ask, though nothing has come.
@@ -56,11 +70,13 @@ impl Traffic {
 
     /// Whether no client waits for an answer of HTTP/1, and none has begun to ask. Half a request that came in one
     /// piece with a whole one before it is not seen.
+    #[inline]
     pub fn is_quiet(&self) -> bool {
         !self.unanswered.load(Relaxed) && self.has_answered()
     }
 
     /// Whether the application has no request, and no answer is under way.
+    #[inline]
     pub fn has_answered(&self) -> bool {
         self.requests.load(Relaxed) == 0
     }
@@ -87,7 +103,9 @@ impl Traffic {
         .await;
     }
 
-    fn came(&self, bytes: &[u8]) {
+    /// The client has sent this.
+    #[inline]
+    pub fn came(&self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -101,11 +119,13 @@ impl Traffic {
         }
     }
 
+    #[inline]
     fn went(&self) {
         self.unanswered.store(false, Relaxed);
         self.tell_waiter();
     }
 
+    #[inline]
     fn tell_waiter(&self) {
         if self.waits.load(Relaxed) {
             self.waiter.wake();
@@ -122,9 +142,9 @@ impl OpenRequest {
 }
 
 impl Drop for OpenRequest {
+    #[inline]
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Relaxed);
-        self.0.tell_waiter();
+        self.0.request_ends();
     }
 }
 
@@ -160,6 +180,7 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -173,11 +194,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    #[inline]
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.wrote(written)
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(cx)
     }

@@ -10,11 +10,12 @@ use actix_http::error::DispatchError;
 use actix_rt::net::{TcpStream, UnixStream};
 use actix_web::web::Bytes;
 use cluster_core::Stream;
+use futures::FutureExt as _;
 use futures::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
-use super::care::attend;
-use super::wire::Wire;
+use super::care::Attended;
+use super::wire::{Spoken, Wire};
 use super::{Connections, Http};
 #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
 use crate::handshakes;
@@ -138,13 +139,22 @@ impl Connections {
     }
 
     /// Hands the stream to actix-http.
-    async fn converse<T>(&self, http: &Http<T>, wire: Wire<T>, protocol: Protocol, peer: Option<SocketAddr>)
+    fn converse<T>(
+        &self,
+        http: &Http<T>,
+        wire: Wire<T>,
+        protocol: Protocol,
+        peer: Option<SocketAddr>,
+    ) -> impl Future<Output = ()> + use<T>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let talk = wire.talk();
-        let served = async move { drop(http.call((wire, protocol, peer)).await) };
-        attend(served, talk, &self.settings, &self.worker).await;
+        let served = {
+            let _spoken = Spoken::of(&talk);
+            http.call((wire, protocol, peer)).map(drop)
+        };
+        Attended::new(served, talk, &self.settings, &self.worker)
     }
 
     /// Finds out which HTTP a client speaks. None: it says nothing, for too long, or in a drain.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::error::PayloadError;
-use actix_http::{Method, Payload, Request};
+use actix_http::{Method, Payload, Request, RequestHead, Version};
 use actix_web::web::Bytes;
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -16,12 +16,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// would hold a connection, and a handler, for as long as it likes.
 const LEAST: usize = 16 * 1024;
 
-/// The request, whose body fails where it does not come; and whether that has happened. What does not end, as a WebSocket,
-/// stays as it is.
-pub(crate) fn paced(mut request: Request, patience: Duration) -> (Request, Option<Rc<Cell<bool>>>) {
-    let endless = request.head().upgrade() || *request.method() == Method::CONNECT;
-    if patience.is_zero() || endless || matches!(request.payload(), Payload::None) {
-        return (request, None);
+/// Has the request's body fail where it does not come, and tells whether that has happened. What does not end, as a
+/// WebSocket, stays as it is.
+pub(crate) fn paced(request: &mut Request, patience: Duration) -> Option<Rc<Cell<bool>>> {
+    // BEFORE its headers are looked at: most requests have no body.
+    let has_body = !matches!(request.payload(), Payload::None);
+    // In HTTP/2 there is no header for it (RFC 9113, 8.2.2).
+    let upgrades = |head: &RequestHead| head.version < Version::HTTP_2 && head.upgrade();
+    let is_endless = |head: &RequestHead| head.method == Method::CONNECT || upgrades(head);
+    if !has_body || patience.is_zero() || is_endless(request.head()) {
+        return None;
     }
     let too_slow = Rc::new(Cell::new(false));
     let body = Paced {
@@ -33,7 +37,7 @@ pub(crate) fn paced(mut request: Request, patience: Duration) -> (Request, Optio
         too_slow: too_slow.clone(),
     };
     *request.payload() = Payload::Stream { payload: Box::pin(body) };
-    (request, Some(too_slow))
+    Some(too_slow)
 }
 
 /// A body, whose client may take `patience` for each `LEAST` bytes of it. What the application takes is not counted.
@@ -104,8 +108,9 @@ mod tests {
             sent.poll_recv(cx).map(|size| size.map(|size| Ok(Bytes::from(vec![0; size]))))
         });
         let body: BoxedPayloadStream = Box::pin(body);
-        let request = Request::with_payload(Payload::Stream { payload: body });
-        (send, paced(request, PATIENCE).0)
+        let mut request = Request::with_payload(Payload::Stream { payload: body });
+        paced(&mut request, PATIENCE);
+        (send, request)
     }
 
     #[actix_web::test]
@@ -151,7 +156,8 @@ mod tests {
 
     #[actix_web::test]
     async fn a_request_without_a_body_is_as_it_was() {
-        let request = paced(Request::new(), PATIENCE).0;
+        let mut request = Request::new();
+        assert!(paced(&mut request, PATIENCE).is_none());
         assert!(matches!(request.into_parts().1, Payload::None));
     }
 }

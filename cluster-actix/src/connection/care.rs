@@ -1,52 +1,72 @@
 //! A connection while it is served: its client may not be slow for ever, and in a drain it is told to leave.
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cluster_core::{Draining, Worker};
 use futures::FutureExt as _;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::wire::{TALK, Talk};
+use super::wire::{Spoken, Talk};
 use crate::settings::Settings;
 
-/// Serves a connection to its end, or until it has to be closed.
-pub(super) async fn attend(
-    served: impl Future<Output = ()>,
-    talk: Rc<Talk>,
-    settings: &Settings,
-    worker: &Worker,
-) {
-    let mut served = pin!(TALK.scope(talk.clone(), served));
-    let mut taking = Patience::new(settings.client_write_timeout);
-    if talk.frames().is_none() {
-        let mut asking = Patience::new(settings.client_request_timeout);
-        poll_fn(|cx| {
-            if served.as_mut().poll(cx).is_ready()
-                || asking.poll(half_a_head(&talk), cx).is_ready()
-                || taking.poll(talk.waits_for_taking(), cx).is_ready()
-            {
+pin_project! {
+    /// A connection that is served to its end, or until it has to be closed.
+    pub(super) struct Attended<F> {
+        #[pin]
+        served: F,
+        talk: Rc<Talk>,
+        asking: Patience,
+        taking: Patience,
+        // In HTTP/1 actix-http says it.
+        farewell: Option<Farewell>,
+    }
+}
+
+impl<F: Future<Output = ()>> Attended<F> {
+    pub(super) fn new(served: F, talk: Rc<Talk>, settings: &Settings, worker: &Worker) -> Self {
+        let speaks_http2 = talk.frames().is_some();
+        Self {
+            served,
+            talk,
+            asking: Patience::new(settings.client_request_timeout),
+            taking: Patience::new(settings.client_write_timeout),
+            farewell: speaks_http2.then(|| Farewell::new(worker, settings.client_disconnect_timeout)),
+        }
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Attended<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let (mut served, talk) = (this.served, &*this.talk);
+        let mut serve = |cx: &mut Context<'_>| {
+            let _spoken = Spoken::of(talk);
+            served.as_mut().poll(cx)
+        };
+        if serve(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(farewell) = this.farewell else {
+            if this.asking.poll(half_a_head(talk), cx).is_ready() {
                 return Poll::Ready(());
             }
-            Poll::Pending
-        })
-        .await;
-    } else {
-        let mut farewell = Farewell::new(worker, settings.client_disconnect_timeout);
-        poll_fn(|cx| {
-            let mut ended = served.as_mut().poll(cx);
-            if ended.is_pending() && farewell.poll(&talk, cx) {
-                // It has a word to say, which this writes.
-                ended = served.as_mut().poll(cx);
-            }
-            if ended.is_ready() || taking.poll(talk.waits_for_taking(), cx).is_ready() {
+            return this.taking.poll(talk.waits_for_taking(), cx);
+        };
+        if farewell.poll(talk, cx) {
+            // It has a word to say, which this writes.
+            if serve(cx).is_ready() {
                 return Poll::Ready(());
             }
-            farewell.poll_end(&talk, cx)
-        })
-        .await;
+        }
+        if this.taking.poll(talk.waits_for_taking(), cx).is_ready() {
+            return Poll::Ready(());
+        }
+        farewell.poll_end(talk, cx)
     }
 }
 
@@ -72,7 +92,15 @@ impl Patience {
     }
 
     /// Ready when the client has had its time for what it is waited for.
+    #[inline]
     fn poll(&mut self, waits_for: Option<u64>, cx: &mut Context<'_>) -> Poll<()> {
+        if waits_for.is_none() && self.waits_for.is_none() {
+            return Poll::Pending;
+        }
+        self.wait(waits_for, cx)
+    }
+
+    fn wait(&mut self, waits_for: Option<u64>, cx: &mut Context<'_>) -> Poll<()> {
         let is_new = waits_for != self.waits_for;
         self.waits_for = waits_for;
         if waits_for.is_none() || self.limit.is_zero() {

@@ -2,7 +2,7 @@
 //!
 //! actix-http says none, and has no way to be told to. But a frame may be said between any two others (RFC 9113, 4.1 and
 //! 6.8), so it is said for it. Here is no socket: bytes come in, and bytes are asked for.
-use std::collections::HashSet;
+use std::collections::VecDeque;
 
 /// With so many bytes a client begins, which are no frame.
 const PREFACE: usize = 24;
@@ -29,8 +29,9 @@ pub(super) struct Frames {
     has_begun: bool,
     /// The head of an answer is in several frames, which must follow each other (RFC 9113, 6.10), and the last is yet to come.
     is_in_head: bool,
-    /// Streams whose answers have not left to their end.
-    open: HashSet<u32>,
+    /// Streams whose answers have not left to their end, in the order in which they were opened: that of their numbers (RFC
+    /// 9113, 5.1.1).
+    open: VecDeque<u32>,
     /// The highest of the client's.
     highest: u32,
     farewell: Farewell,
@@ -58,7 +59,7 @@ impl Default for Frames {
             outgoing: Heads::default(),
             has_begun: false,
             is_in_head: false,
-            open: HashSet::new(),
+            open: VecDeque::new(),
             highest: 0,
             farewell: Farewell::NotAsked,
             word: [0; HEAD + 8],
@@ -75,9 +76,9 @@ impl Frames {
             // Trailers are of a stream that is known.
             HEADERS if head.stream > *highest => {
                 *highest = head.stream;
-                open.insert(head.stream);
+                open.push_back(head.stream);
             }
-            RST_STREAM => drop(open.remove(&head.stream)),
+            RST_STREAM => close(open, head.stream),
             _ => {}
         });
     }
@@ -92,7 +93,7 @@ impl Frames {
             }
             let ends = matches!(head.kind, DATA | HEADERS) && head.flags & END_STREAM != 0;
             if ends || head.kind == RST_STREAM {
-                open.remove(&head.stream);
+                close(open, head.stream);
             }
         });
     }
@@ -143,6 +144,12 @@ impl Frames {
     }
 }
 
+fn close(open: &mut VecDeque<u32>, stream: u32) {
+    if let Ok(at) = open.binary_search(&stream) {
+        open.remove(at);
+    }
+}
+
 /// GOAWAY with the highest stream that is, or may be, served. It is no error.
 fn goaway(last: u32) -> [u8; HEAD + 8] {
     let mut frame = [0; HEAD + 8];
@@ -174,17 +181,30 @@ impl Heads {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
+            if self.have == 0
+                && let Some((head, rest)) = bytes.split_first_chunk()
+            {
+                bytes = rest;
+                self.begin(head, &mut seen);
+                continue;
+            }
             let new = (HEAD - self.have).min(bytes.len());
             self.head[self.have..self.have + new].copy_from_slice(&bytes[..new]);
             self.have += new;
             bytes = &bytes[new..];
             if self.have == HEAD {
-                let [a, b, c, kind, flags, stream @ ..] = self.head;
-                seen(Head { kind, flags, stream: u32::from_be_bytes(stream) & ALL_STREAMS });
-                self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
                 self.have = 0;
+                let head = self.head;
+                self.begin(&head, &mut seen);
             }
         }
+    }
+
+    /// A frame begins.
+    fn begin(&mut self, head: &[u8; HEAD], seen: &mut impl FnMut(Head)) {
+        let [a, b, c, kind, flags, stream @ ..] = *head;
+        seen(Head { kind, flags, stream: u32::from_be_bytes(stream) & ALL_STREAMS });
+        self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
     }
 
     /// Whether one frame is over, and the next has not begun.

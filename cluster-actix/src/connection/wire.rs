@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use actix_web::web::Bytes;
-use cluster_core::adapter::{OpenRequest, Traffic, Watched};
+use cluster_core::adapter::{Traffic, Watched};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
@@ -47,42 +47,73 @@ impl Talk {
         }
     }
 
-    /// The application is given a request.
-    pub(crate) fn begin(&self) -> OpenRequest {
-        self.begun.set(self.begun.get().wrapping_add(1));
-        self.traffic.begin()
-    }
-
     /// Resolves when a connection of HTTP/1 may be closed.
     pub(crate) async fn may_close(&self) {
         self.traffic.may_close().await;
     }
 
     /// Where HTTP/2 is spoken.
+    #[inline]
     pub(super) fn frames(&self) -> Option<RefMut<'_, Frames>> {
         self.frames.as_ref().map(RefCell::borrow_mut)
     }
 }
 
-tokio::task_local! {
-    /// Of the connection that this task serves.
-    pub(super) static TALK: Rc<Talk>;
+/// A request on its way through the application, until its answer has been handed over. Counted on one thread, so without
+/// the reference counts of [`Traffic::begin`].
+pub(crate) struct OpenRequest(Rc<Talk>);
+
+impl OpenRequest {
+    /// The application is given a request of that connection.
+    #[inline]
+    pub(crate) fn begin(talk: Rc<Talk>) -> Self {
+        talk.begun.set(talk.begun.get().wrapping_add(1));
+        talk.traffic.request_begins();
+        Self(talk)
+    }
+}
+
+impl Drop for OpenRequest {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.traffic.request_ends();
+    }
+}
+
+thread_local! {
+    /// Of the connection whose task is polled. Tokio's `task_local!` takes longer for it, with each poll.
+    static TALK: Cell<Option<Rc<Talk>>> = const { Cell::new(None) };
 }
 
 /// What goes over the connection of this task; that of nobody where there is none.
 pub(crate) fn talk() -> Rc<Talk> {
-    TALK.try_with(Rc::clone).unwrap_or_default()
+    let talk = TALK.take().unwrap_or_default();
+    TALK.set(Some(talk.clone()));
+    talk
 }
 
-/// A stream of which the first bytes have been read already.
-struct Replayed<S> {
-    first: Bytes,
-    io: S,
+/// While this is there, [`talk`] is that of a connection.
+pub(super) struct Spoken(Option<Rc<Talk>>);
+
+impl Spoken {
+    #[inline]
+    pub(super) fn of(talk: &Rc<Talk>) -> Self {
+        Self(TALK.replace(Some(talk.clone())))
+    }
+}
+
+impl Drop for Spoken {
+    #[inline]
+    fn drop(&mut self) {
+        TALK.set(self.0.take());
+    }
 }
 
 /// The stream.
 pub(crate) struct Wire<S> {
-    io: Watched<Replayed<S>>,
+    io: Watched<S>,
+    /// What was read from it already, and is to be read again.
+    first: Bytes,
     talk: Rc<Talk>,
 }
 
@@ -98,14 +129,14 @@ impl<S> Wire<S> {
     }
 
     fn new(io: S, first: Bytes, frames: Option<RefCell<Frames>>) -> Self {
-        let io = Watched::new(Replayed { first, io });
+        let io = Watched::new(io);
         let talk = Rc::new(Talk { traffic: io.traffic().clone(), frames, ..Talk::default() });
-        Self { io, talk }
+        Self { io, first, talk }
     }
 
     /// The stream underneath, as `on_connect` gets it.
     pub(super) fn io(&self) -> &S {
-        &self.io.io().io
+        self.io.io()
     }
 
     pub(super) fn talk(&self) -> Rc<Talk> {
@@ -115,9 +146,13 @@ impl<S> Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Writes what the frames want to say besides, if this is a place for it.
+    #[inline]
     fn poll_own_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(frames) = &self.talk.frames else { return Poll::Ready(Ok(())) };
-        let mut frames = frames.borrow_mut();
+        if self.talk.frames.is_none() { Poll::Ready(Ok(())) } else { self.poll_words(cx) }
+    }
+
+    fn poll_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(mut frames) = self.talk.frames() else { return Poll::Ready(Ok(())) };
         while let Some(word) = frames.word() {
             let written = Pin::new(&mut self.io).poll_write(cx, word);
             self.talk.wrote(&written);
@@ -142,48 +177,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// Reads what comes next.
+    fn poll_next(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
-        let fits = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first.split_to(fits));
+        let again = self.first.split_to(self.first.len().min(buf.remaining()));
+        self.talk.traffic.came(&again);
+        buf.put_slice(&again);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -191,7 +199,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
-            let read = Pin::new(&mut self.io).poll_read(cx, buf);
+            let read = self.poll_next(cx, buf);
             let Some(mut frames) = self.talk.frames() else { return read };
             let came = &buf.filled()[before..];
             if came.is_empty() || !frames.has_parted() {

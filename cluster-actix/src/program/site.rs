@@ -138,10 +138,11 @@ pub(super) fn serve(
     open: &TaskTracker,
 ) {
     let connections = service_for(services, &stream).connections.clone();
-    actix_rt::spawn(open.track_future(async move {
-        let _counted = (counted, here);
+    let counted = (counted, here, open.token());
+    actix_rt::spawn(async move {
+        let _counted = counted;
         connections.serve(stream).await;
-    }));
+    });
 }
 
 /// The application of the address at which the client arrived.
