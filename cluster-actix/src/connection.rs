@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::error::DispatchError;
 use actix_http::{HttpServiceBuilder, Protocol, Request, Response};
-use actix_rt::net::{TcpStream, UnixStream};
+use actix_rt::net::ActixStream;
 use actix_service::boxed::{self, BoxService};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, map_config};
 use actix_web::Error;
@@ -26,7 +26,7 @@ use actix_web::dev::AppConfig;
 use cluster_core::{BoxError, Worker};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use self::arrival::Door;
+use self::arrival::{Door, Way};
 pub(crate) use self::body::paced;
 use self::wire::Wire;
 pub(crate) use self::wire::{OpenRequest, Talk, talk};
@@ -56,11 +56,21 @@ impl Connections {
 /// What applications on a unix socket are told of their address, as actix-web tells it.
 pub(crate) const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Makes the application and the service around it, for the listener at `addr`; None is a unix socket.
+/// Where an application is served.
+#[derive(Clone, Copy)]
+pub(crate) struct Address<'a> {
+    /// None is a unix socket.
+    pub(crate) addr: Option<SocketAddr>,
+    pub(crate) transport: &'a Transport,
+    /// Whose address it is, by the same word in each process.
+    pub(crate) listener: &'a str,
+}
+
+/// Makes the application and the service around it, for an address of a listener.
 pub(crate) async fn connections<F, I, S, B>(
     factory: &F,
     settings: &Settings,
-    (addr, transport): (Option<SocketAddr>, &Transport),
+    address: Address<'_>,
     worker: &Worker,
 ) -> Result<Connections, BoxError>
 where
@@ -79,28 +89,15 @@ where
     let caught = reason.clone();
     let app = farewell(factory().into_factory(), worker.clone(), settings.client_body_timeout)
         .map_init_err(move |err| drop(caught.replace(Some(format!("{err:?}")))));
+    let Address { addr, transport, .. } = address;
     let local = addr.unwrap_or(NO_ADDRESS);
     let host = settings.hostname.clone().unwrap_or_else(|| local.to_string());
     let secure = transport.is_secure();
     let app = map_config(app, move |()| AppConfig::__priv_test_new(secure, host.clone(), local));
     let made = match (addr, transport) {
-        (None, _) => service::<UnixStream, _, _>(app, settings, addr, worker).await.map(Door::Unix),
-        (Some(_), Transport::Http1) => {
-            service::<TcpStream, _, _>(app, settings, addr, worker).await.map(Door::Tcp)
-        }
-        (Some(_), Transport::AutoH2c) => {
-            service::<TcpStream, _, _>(app, settings, addr, worker).await.map(Door::Auto)
-        }
-        #[cfg(feature = "rustls-0_23")]
-        (Some(at), Transport::Rustls(config)) => {
-            let acceptor = crate::transport::rustls::acceptor(config, at, worker);
-            service(app, settings, addr, worker).await.map(|http| Door::Rustls(acceptor, http))
-        }
-        #[cfg(feature = "openssl")]
-        (Some(_), Transport::Openssl(acceptor)) => {
-            let acceptor = acceptor.clone();
-            service(app, settings, addr, worker).await.map(|http| Door::Openssl(acceptor, http))
-        }
+        (None, _) => way(app, settings, address, worker).await.map(Door::Unix),
+        (Some(_), Transport::AutoH2c) => service(app, settings, addr, worker).await.map(Door::Auto),
+        (Some(_), _) => way(app, settings, address, worker).await.map(Door::Tcp),
     };
     let door = made.map_err(|()| {
         let reason: Option<String> = reason.take();
@@ -111,6 +108,38 @@ where
         format!("the application for {at} could not be made: {why}")
     })?;
     Ok(Connections { door, settings: settings.clone(), worker: worker.clone() })
+}
+
+/// What is between streams of the kind `S` and the application.
+#[cfg_attr(not(feature = "rustls-0_23"), expect(unused_variables, reason = "it is for tickets of rustls"))]
+async fn way<S, A, B>(
+    app: A,
+    settings: &Settings,
+    Address { addr, transport, listener }: Address<'_>,
+    worker: &Worker,
+) -> Result<Way<S>, ()>
+where
+    S: ActixStream + 'static,
+    A: ServiceFactory<Request, Config = (), Response = Response<B>, Error = Response<BoxBody>> + 'static,
+    A::Service: 'static,
+    A::Future: 'static,
+    A::InitError: fmt::Debug,
+    <A::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    match transport {
+        Transport::Http1 | Transport::AutoH2c => service(app, settings, addr, worker).await.map(Way::Plain),
+        #[cfg(feature = "rustls-0_23")]
+        Transport::Rustls(config) => {
+            let acceptor = crate::transport::rustls::acceptor(config, listener, worker);
+            service(app, settings, addr, worker).await.map(|http| Way::Rustls(acceptor, http))
+        }
+        #[cfg(feature = "openssl")]
+        Transport::Openssl(acceptor) => {
+            let acceptor = acceptor.clone();
+            service(app, settings, addr, worker).await.map(|http| Way::Openssl(acceptor, http))
+        }
+    }
 }
 
 /// actix-http's service, for streams of the kind `T`.

@@ -6,7 +6,6 @@ mod stopping;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -21,12 +20,11 @@ use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
 use crate::asked::Asked;
-use crate::connection::{Connections, connections};
+use crate::connection::{Address, Connections, connections};
 use crate::plan::Plan;
 use crate::program::{Apps, Listener, Serving};
 use crate::server::Server;
 use crate::settings::Settings;
-use crate::transport::Transport;
 
 /// As actix-web has it.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -209,10 +207,10 @@ where
 {
     fn make<'a>(
         &'a self,
-        listener: (Option<SocketAddr>, &'a Transport),
+        address: Address<'a>,
         worker: &'a Worker,
     ) -> LocalBoxFuture<'a, Result<Connections, BoxError>> {
-        connections::<F, S, S, B>(&self.factory, &self.settings, listener, worker).boxed_local()
+        connections::<F, S, S, B>(&self.factory, &self.settings, address, worker).boxed_local()
     }
 
     fn copy(&self) -> Box<dyn Apps> {

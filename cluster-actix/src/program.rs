@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use self::crew::Crew;
 use self::site::{Service, Site};
 use crate::asked::Asked;
-use crate::connection::Connections;
+use crate::connection::{Address, Connections};
 use crate::transport::Transport;
 
 /// What one `bind` or `listen` made.
@@ -29,6 +29,8 @@ pub(crate) struct Listener {
     /// At least one; several where a name resolves to several. A unix socket has none.
     pub(crate) addrs: Vec<Option<SocketAddr>>,
     pub(crate) transport: Transport,
+    /// Where it listens, as `main` says it: in each process it is the same.
+    pub(crate) written: String,
     /// Which application is served on it, of those of the program.
     pub(crate) app: usize,
 }
@@ -38,7 +40,7 @@ pub(crate) trait Apps: Send {
     /// The service for a listener's address.
     fn make<'a>(
         &'a self,
-        listener: (Option<SocketAddr>, &'a Transport),
+        address: Address<'a>,
         worker: &'a Worker,
     ) -> LocalBoxFuture<'a, Result<Connections, BoxError>>;
 
@@ -133,10 +135,11 @@ async fn services(
     apps: &[Box<dyn Apps>],
 ) -> Result<Vec<Vec<Service>>, BoxError> {
     let mut all = Vec::new();
-    for Listener { addrs, transport, app, .. } in listeners {
+    for Listener { addrs, transport, written, app, .. } in listeners {
         let mut services = Vec::new();
         for &addr in addrs {
-            services.push(Service::new(addr, apps[*app].make((addr, transport), worker).await?));
+            let address = Address { addr, transport, listener: written };
+            services.push(Service::new(addr, apps[*app].make(address, worker).await?));
         }
         all.push(services);
     }

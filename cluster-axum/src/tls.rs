@@ -67,6 +67,14 @@ impl Plans {
 }
 
 impl Source {
+    pub(crate) fn files(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self::Files { cert: cert.into(), key: key.into() }
+    }
+
+    pub(crate) fn own(config: ServerConfig) -> Self {
+        Self::Config(Box::new(config))
+    }
+
     fn open(self) -> Result<Terms, StartError> {
         let (mut config, sessions) = match self {
             Self::Files { cert, key } => {

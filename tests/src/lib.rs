@@ -14,6 +14,7 @@ pub mod browser;
 pub mod changeling;
 pub mod counters;
 pub mod examples;
+pub mod lender;
 pub mod load;
 pub mod site;
 pub mod tls;

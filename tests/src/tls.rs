@@ -152,14 +152,17 @@ pub fn ask(addr: SocketAddr, client: &Arc<ClientConfig>, path: &str) -> io::Resu
 }
 
 /// Begins to speak TLS on a connection, when something is said.
-pub fn on(tcp: TcpStream, client: &Arc<ClientConfig>) -> io::Result<Asked> {
+pub fn on<S: Read + Write>(
+    io: S,
+    client: &Arc<ClientConfig>,
+) -> io::Result<StreamOwned<ClientConnection, S>> {
     let name = ServerName::try_from(HOST).expect("a name");
     let session = ClientConnection::new(client.clone(), name).map_err(io::Error::other)?;
-    Ok(StreamOwned::new(session, tcp))
+    Ok(StreamOwned::new(session, io))
 }
 
 /// Sends a request of HTTP/1, the last on its connection.
-pub fn say(stream: &mut Asked, path: &str) -> io::Result<()> {
+pub fn say(stream: &mut impl Write, path: &str) -> io::Result<()> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")
 }
 
@@ -225,9 +228,7 @@ impl Write for Tapped {
 /// Which key a server's tickets are sealed with, by its name in a ticket; and its answer. The client is one of TLS 1.2,
 /// where a ticket is to be seen by whoever listens.
 pub fn name_of_key(addr: SocketAddr, client: &Arc<ClientConfig>) -> io::Result<(Vec<u8>, String)> {
-    let name = ServerName::try_from(HOST).expect("a name");
-    let session = ClientConnection::new(client.clone(), name).map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(session, Tapped { tcp: connect(addr)?, heard: Vec::new() });
+    let mut stream = on(Tapped { tcp: connect(addr)?, heard: Vec::new() }, client)?;
     write!(stream, "GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

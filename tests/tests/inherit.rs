@@ -1,43 +1,20 @@
 //! Sockets that a service manager has passed: found, checked, lent, and passed to nobody else.
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use cluster_tests::lender::{self, TWO_WEB, WEB, lend, lender};
 use cluster_tests::{
-    Folder, METHODS, Process, all_answer, ask, ask_at, descriptors, fails, listen, say, signal, subject_at,
-    who,
+    Folder, METHODS, Process, all_answer, ask, ask_at, descriptors, fails, listen, say, signal, who,
 };
 
 const SUBJECT: &str = env!("CARGO_BIN_EXE_subject");
 
-/// The program, started as systemd does it: the sockets are descriptors 3 and 4, and `variables` say so.
 fn start_with(sockets: Vec<OwnedFd>, variables: &str, method: &str, place: &str, knobs: &[&str]) -> Command {
-    // The shell gets them as its standard input and output, and its process becomes the program's.
-    let script = format!("exec 3<&0 4>&1 0</dev/null 1>/dev/null; {variables} exec \"$0\" \"$@\"");
-    let mut command = subject_at("sh", "-c", &script, &[&[SUBJECT, method, place], knobs].concat());
-    for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
-        command.env_remove(variable);
-    }
-    let mut sockets = sockets.into_iter().map(Stdio::from);
-    command.stdin(sockets.next().unwrap_or(Stdio::null()));
-    command.stdout(sockets.next().unwrap_or(Stdio::null()));
-    command
-}
-
-const WEB: &str = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web";
-
-/// A listener, as the service manager holds it.
-fn lender() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    (listener, addr)
-}
-
-fn lend(listener: &TcpListener) -> OwnedFd {
-    listener.try_clone().unwrap().into()
+    lender::start_with(sockets, variables, SUBJECT, &[&[method, place], knobs].concat())
 }
 
 #[test]
@@ -99,9 +76,8 @@ fn sockets_are_told_apart_by_name_and_by_number() {
             assert!(who(expected).is_ok(), "{method}: {place}");
             assert!(app.stop().unwrap().success(), "{method}: {place}");
         }
-        let both = "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=web:web";
         let sockets = vec![lend(&first), lend(&second)];
-        let app = Process::start(start_with(sockets, both, method, "fd:web", &["workers=1"])).unwrap();
+        let app = Process::start(start_with(sockets, TWO_WEB, method, "fd:web", &["workers=1"])).unwrap();
         assert!(who(first_addr).is_ok() && who(second_addr).is_ok(), "{method}: of one name all are meant");
         assert!(app.stop().unwrap().success(), "{method}");
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
+use cluster_tests::lender::{self, lend, lender, start_with};
 use cluster_tests::{Folder, METHODS, Process, eventually, fails, subject_at};
 
 const WEB: &str = env!("CARGO_BIN_EXE_web");
@@ -114,15 +115,11 @@ fn invariant_8_an_address_of_an_application_beside_is_named_where_it_is_taken() 
 
 #[test]
 fn both_frameworks_take_what_was_passed_and_bind_where_nothing_was() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
+    let (listener, addr) = lender();
     for framework in ["axum", "actix"] {
         for method in METHODS {
-            let script =
-                "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec \"$0\" \"$@\"";
-            let mut command = Command::new("sh");
-            command.args(["-c", script, WEB, framework, method, "fd:web=127.0.0.1:0"]);
-            command.stdin(std::os::fd::OwnedFd::from(listener.try_clone().unwrap()));
+            let arguments = [framework, method, "fd:web=127.0.0.1:0"];
+            let command = start_with(vec![lend(&listener)], lender::WEB, WEB, &arguments);
             let app = Process::start(command).unwrap();
             assert_eq!(app.addr(), addr, "{framework} {method}");
             assert!(body(request(TcpStream::connect(addr).unwrap(), "/")).starts_with("app: 127.0.0.1:"));

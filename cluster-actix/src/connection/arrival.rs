@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use actix_http::Protocol;
 use actix_http::error::DispatchError;
-use actix_rt::net::{TcpStream, UnixStream};
+use actix_rt::net::{ActixStream, TcpStream, UnixStream};
 use actix_web::web::Bytes;
 use cluster_core::Stream;
 use futures::FutureExt as _;
@@ -22,68 +22,73 @@ use crate::handshakes;
 
 /// Of what kind the connections of a listener are, and what serves them.
 pub(super) enum Door {
-    Tcp(Http<TcpStream>),
+    Tcp(Way<TcpStream>),
     /// What they speak, their first bytes say.
     Auto(Http<TcpStream>),
-    Unix(Http<UnixStream>),
+    Unix(Way<UnixStream>),
+}
+
+/// What is between a stream and HTTP.
+pub(super) enum Way<S> {
+    Plain(Http<S>),
     #[cfg(feature = "rustls-0_23")]
-    Rustls(tokio_rustls::TlsAcceptor, Http<crate::transport::rustls::TlsStream<TcpStream>>),
+    Rustls(tokio_rustls::TlsAcceptor, Http<crate::transport::rustls::TlsStream<S>>),
     #[cfg(feature = "openssl")]
-    Openssl(crate::transport::openssl::SslAcceptor, Http<crate::transport::openssl::TlsStream<TcpStream>>),
+    Openssl(crate::transport::openssl::SslAcceptor, Http<crate::transport::openssl::TlsStream<S>>),
 }
 
 impl Door {
     /// Whether the application takes another connection.
     pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), DispatchError>> {
         match self {
-            Door::Tcp(http) | Door::Auto(http) => http.poll_ready(cx),
-            Door::Unix(http) => http.poll_ready(cx),
-            #[cfg(feature = "rustls-0_23")]
-            Door::Rustls(_, http) => http.poll_ready(cx),
-            #[cfg(feature = "openssl")]
-            Door::Openssl(_, http) => http.poll_ready(cx),
+            Door::Tcp(way) => way.poll_ready(cx),
+            Door::Auto(http) => http.poll_ready(cx),
+            Door::Unix(way) => way.poll_ready(cx),
         }
     }
 
     /// Whether another handshake may begin, where there are any.
     #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
     pub(super) fn poll_room(&self, most: Option<usize>, cx: &mut Context<'_>) -> Poll<()> {
+        let has_handshakes = match self {
+            Door::Tcp(way) => way.has_handshakes(),
+            Door::Auto(_) => false,
+            Door::Unix(way) => way.has_handshakes(),
+        };
+        if has_handshakes { handshakes::poll_room(most, cx) } else { Poll::Ready(()) }
+    }
+}
+
+impl<S> Way<S> {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), DispatchError>> {
         match self {
-            Door::Tcp(_) | Door::Auto(_) | Door::Unix(_) => Poll::Ready(()),
+            Way::Plain(http) => http.poll_ready(cx),
             #[cfg(feature = "rustls-0_23")]
-            Door::Rustls(..) => handshakes::poll_room(most, cx),
+            Way::Rustls(_, http) => http.poll_ready(cx),
             #[cfg(feature = "openssl")]
-            Door::Openssl(..) => handshakes::poll_room(most, cx),
+            Way::Openssl(_, http) => http.poll_ready(cx),
         }
+    }
+
+    #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+    fn has_handshakes(&self) -> bool {
+        !matches!(self, Way::Plain(_))
     }
 }
 
 impl Connections {
     /// Serves a connection to its end. How it ended concerns nobody else; actix-web's own server ignores it, too.
     pub(crate) async fn serve(&self, stream: Stream) {
-        match stream {
-            Stream::Unix(unix) => {
-                if let Door::Unix(http) = &self.door {
-                    self.converse(http, Wire::http1(unix, Bytes::new()), Protocol::Http1, None).await;
-                }
-            }
-            Stream::Tcp(tcp) => {
-                if let Some(nodelay) = self.settings.tcp_nodelay {
-                    // It is a matter of speed alone.
-                    let _ = tcp.set_nodelay(nodelay);
-                }
+        match (stream, &self.door) {
+            (Stream::Unix(unix), Door::Unix(way)) => self.come_in(way, unix, None).await,
+            (Stream::Tcp(tcp), Door::Tcp(way)) => {
+                self.set_nodelay(&tcp);
                 let peer = tcp.peer_addr().ok();
-                self.serve_tcp(tcp, peer).await;
+                self.come_in(way, tcp, peer).await;
             }
-        }
-    }
-
-    async fn serve_tcp(&self, tcp: TcpStream, peer: Option<SocketAddr>) {
-        match &self.door {
-            Door::Tcp(http) => {
-                self.converse(http, Wire::http1(tcp, Bytes::new()), Protocol::Http1, peer).await;
-            }
-            Door::Auto(http) => {
+            (Stream::Tcp(tcp), Door::Auto(http)) => {
+                self.set_nodelay(&tcp);
+                let peer = tcp.peer_addr().ok();
                 let Some((tcp, first, protocol)) = self.tell_apart(tcp).await else { return };
                 let wire = match protocol {
                     Protocol::Http2 => Wire::http2(tcp, first),
@@ -92,17 +97,32 @@ impl Connections {
                 self.converse(http, wire, protocol, peer).await;
             }
             // Each kind of connection has a listener, and each listener a door.
-            Door::Unix(_) => {}
+            (Stream::Unix(_), Door::Tcp(_) | Door::Auto(_)) | (Stream::Tcp(_), Door::Unix(_)) => {}
+        }
+    }
+
+    fn set_nodelay(&self, tcp: &TcpStream) {
+        if let Some(nodelay) = self.settings.tcp_nodelay {
+            // It is a matter of speed alone.
+            let _ = tcp.set_nodelay(nodelay);
+        }
+    }
+
+    async fn come_in<S: ActixStream + 'static>(&self, way: &Way<S>, io: S, peer: Option<SocketAddr>) {
+        match way {
+            Way::Plain(http) => {
+                self.converse(http, Wire::http1(io, Bytes::new()), Protocol::Http1, peer).await;
+            }
             #[cfg(feature = "rustls-0_23")]
-            Door::Rustls(acceptor, http) => {
-                let Some(Ok(stream)) = self.shake_hands(acceptor.accept(tcp)).await else { return };
+            Way::Rustls(acceptor, http) => {
+                let Some(Ok(stream)) = self.shake_hands(acceptor.accept(io)).await else { return };
                 let stream = stream.into();
                 let protocol = crate::transport::rustls::protocol(&stream);
                 self.converse_secured(http, stream, protocol, peer).await;
             }
             #[cfg(feature = "openssl")]
-            Door::Openssl(acceptor, http) => {
-                let shaken = crate::transport::openssl::accept(acceptor, tcp);
+            Way::Openssl(acceptor, http) => {
+                let shaken = crate::transport::openssl::accept(acceptor, io);
                 let Some(Ok(stream)) = self.shake_hands(shaken).await else { return };
                 let protocol = crate::transport::openssl::protocol(&stream);
                 self.converse_secured(http, stream, protocol, peer).await;

@@ -8,6 +8,7 @@ mod tls;
 use std::time::Duration;
 
 use actix_http::KeepAlive;
+use actix_rt::net::{TcpStream, UnixStream};
 use actix_web::{App, HttpResponse, web};
 use cluster_core::testing;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,6 +51,10 @@ where
     served(factory, settings, &Transport::Http1, worker).await.0
 }
 
+fn at(addr: Option<SocketAddr>, transport: &Transport) -> Address<'_> {
+    Address { addr, transport, listener: "web" }
+}
+
 async fn served<F, I, S, B>(
     factory: F,
     settings: Settings,
@@ -69,7 +74,7 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let service = connections(&factory, &settings, (Some(addr), transport), worker).await.unwrap();
+    let service = connections(&factory, &settings, at(Some(addr), transport), worker).await.unwrap();
     let client = TcpStream::connect(addr).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     actix_rt::spawn(async move { service.serve(stream.into()).await });
@@ -107,7 +112,7 @@ async fn a_request_on_a_unix_socket_is_served_without_an_address_of_the_client()
         format!("{:?} at {}", request.peer_addr(), request.app_config().local_addr())
     }
     let app = || App::new().route("/", web::get().to(who));
-    let listener = (None, &Transport::Http1);
+    let listener = at(None, &Transport::Http1);
     let service = connections(&app, &Settings::default(), listener, &testing::worker()).await.unwrap();
     let (mut client, ours) = UnixStream::pair().unwrap();
     actix_rt::spawn(async move { service.serve(ours.into()).await });
@@ -122,7 +127,7 @@ async fn an_application_that_fails_to_start_is_an_error_that_names_its_address()
     let worker = testing::worker();
     let app = || App::new().data_factory(|| async { Err::<(), _>("no database") });
     let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let made = connections(&app, &Settings::default(), (Some(addr), &Transport::Http1), &worker).await;
+    let made = connections(&app, &Settings::default(), at(Some(addr), &Transport::Http1), &worker).await;
     let Err(err) = made else { panic!("made although its data could not be") };
     assert!(err.to_string().contains("127.0.0.1:8080"), "{err}");
 }
@@ -137,7 +142,7 @@ async fn a_reason_for_a_failed_start_is_told() {
         })
     };
     let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let made = connections(&app, &Settings::default(), (Some(addr), &Transport::Http1), &worker).await;
+    let made = connections(&app, &Settings::default(), at(Some(addr), &Transport::Http1), &worker).await;
     let Err(err) = made else { panic!("made although it could not be") };
     assert!(err.to_string().contains("no database"), "{err}");
 }

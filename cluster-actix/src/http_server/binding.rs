@@ -218,24 +218,24 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn listen_uds(mut self, lst: UnixListener) -> io::Result<Self> {
-        self.add(vec![None], Source::Given(lst.into()), Transport::Http1);
+        self.add(vec![None], "a unix socket".to_owned(), Source::Given(lst.into()), Transport::Http1);
         Ok(self)
     }
 
     pub(super) fn listen_to(&mut self, wanted: Wanted, transport: Transport) -> io::Result<()> {
         let (key, addrs) = adapter::bind(&adapter::with_backlog(wanted, self.backlog))?;
-        self.add(addrs, Source::Bound(key), transport);
+        self.add(addrs, key.to_string(), Source::Bound(key), transport);
         Ok(())
     }
 
     pub(super) fn listen_on(&mut self, listener: TcpListener, transport: Transport) -> io::Result<()> {
         let addr = listener.local_addr()?;
-        self.add(vec![Some(addr)], Source::Given(listener.into()), transport);
+        self.add(vec![Some(addr)], addr.to_string(), Source::Given(listener.into()), transport);
         Ok(())
     }
 
-    fn add(&mut self, addrs: Vec<Option<SocketAddr>>, source: Source, transport: Transport) {
+    fn add(&mut self, addrs: Vec<Option<SocketAddr>>, written: String, source: Source, transport: Transport) {
         let name = format!("http-{}", self.listeners.len() + 1);
-        self.listeners.push((Listener { name, addrs, transport, app: 0 }, source));
+        self.listeners.push((Listener { name, addrs, transport, written, app: 0 }, source));
     }
 }

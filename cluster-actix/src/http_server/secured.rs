@@ -9,8 +9,8 @@ use actix_http::{Request, Response};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
-use cluster_core::Addr;
 use cluster_core::adapter::{Reach, Wanted};
+use cluster_core::{Addr, Inherited};
 
 use super::HttpServer;
 use crate::transport::Transport;
@@ -83,6 +83,104 @@ where
     ) -> io::Result<Self> {
         let transport = Transport::Openssl(crate::transport::openssl::complete(builder)?);
         self.listen_to(Wanted::Tcp(addrs.into(), Reach::All), transport)?;
+        Ok(self)
+    }
+
+    /// As [`inherit`](Self::inherit), with TLS by rustls 0.23 as [`bind_rustls_0_23`](Self::bind_rustls_0_23) has it, also
+    /// where what was passed is a unix socket. There `on_connect` gets the TLS stream around an `rt::net::UnixStream`.
+    ///
+    /// # Errors
+    /// As [`inherit`](Self::inherit).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// # fn f(config: rustls::ServerConfig) -> std::io::Result<()> {
+    /// cluster_actix::HttpServer::new(App::new).inherit_rustls_0_23("web", config)?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "rustls-0_23")]
+    pub fn inherit_rustls_0_23(
+        mut self,
+        passed: impl Into<Inherited>,
+        config: actix_tls::accept::rustls_0_23::reexports::ServerConfig,
+    ) -> io::Result<Self> {
+        let transport = Transport::Rustls(crate::transport::rustls::complete(config));
+        self.listen_to(Wanted::Inherited(passed.into()), transport)?;
+        Ok(self)
+    }
+
+    /// As [`inherit_rustls_0_23`](Self::inherit_rustls_0_23) where such a socket was passed, and otherwise as
+    /// [`bind_rustls_0_23`](Self::bind_rustls_0_23).
+    ///
+    /// # Errors
+    /// As those two.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// # fn f(config: rustls::ServerConfig) -> std::io::Result<()> {
+    /// cluster_actix::HttpServer::new(App::new).inherit_or_bind_rustls_0_23("web", ("127.0.0.1", 8443), config)?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "rustls-0_23")]
+    pub fn inherit_or_bind_rustls_0_23(
+        mut self,
+        passed: impl Into<Inherited>,
+        addrs: impl Into<Addr>,
+        config: actix_tls::accept::rustls_0_23::reexports::ServerConfig,
+    ) -> io::Result<Self> {
+        let transport = Transport::Rustls(crate::transport::rustls::complete(config));
+        self.listen_to(Wanted::InheritedOr(passed.into(), addrs.into(), Reach::All), transport)?;
+        Ok(self)
+    }
+
+    /// As [`inherit`](Self::inherit), with TLS by OpenSSL as [`bind_openssl`](Self::bind_openssl) has it, also where what was
+    /// passed is a unix socket. There `on_connect` gets the TLS stream around an `rt::net::UnixStream`.
+    ///
+    /// # Errors
+    /// As [`inherit`](Self::inherit); or OpenSSL refuses the protocols.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// # fn f(tls: openssl::ssl::SslAcceptorBuilder) -> std::io::Result<()> {
+    /// cluster_actix::HttpServer::new(App::new).inherit_openssl("web", tls)?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "openssl")]
+    pub fn inherit_openssl(
+        mut self,
+        passed: impl Into<Inherited>,
+        builder: actix_tls::accept::openssl::reexports::SslAcceptorBuilder,
+    ) -> io::Result<Self> {
+        let transport = Transport::Openssl(crate::transport::openssl::complete(builder)?);
+        self.listen_to(Wanted::Inherited(passed.into()), transport)?;
+        Ok(self)
+    }
+
+    /// As [`inherit_openssl`](Self::inherit_openssl) where such a socket was passed, and otherwise as
+    /// [`bind_openssl`](Self::bind_openssl).
+    ///
+    /// # Errors
+    /// As those two.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use actix_web::App;
+    /// # fn f(tls: openssl::ssl::SslAcceptorBuilder) -> std::io::Result<()> {
+    /// cluster_actix::HttpServer::new(App::new).inherit_or_bind_openssl("web", ("127.0.0.1", 8443), tls)?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "openssl")]
+    pub fn inherit_or_bind_openssl(
+        mut self,
+        passed: impl Into<Inherited>,
+        addrs: impl Into<Addr>,
+        builder: actix_tls::accept::openssl::reexports::SslAcceptorBuilder,
+    ) -> io::Result<Self> {
+        let transport = Transport::Openssl(crate::transport::openssl::complete(builder)?);
+        self.listen_to(Wanted::InheritedOr(passed.into(), addrs.into(), Reach::All), transport)?;
         Ok(self)
     }
 

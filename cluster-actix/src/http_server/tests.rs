@@ -1,6 +1,6 @@
 //! What is known of a server before it starts.
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
 use actix_web::test::{TestRequest, call_and_read_body, init_service};

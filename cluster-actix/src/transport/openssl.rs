@@ -3,7 +3,7 @@ use std::io;
 use std::pin::Pin;
 
 use actix_http::Protocol;
-use actix_rt::net::TcpStream;
+use actix_rt::net::ActixStream;
 pub(crate) use actix_tls::accept::openssl::TlsStream;
 pub(crate) use actix_tls::accept::openssl::reexports::{SslAcceptor, SslAcceptorBuilder};
 use openssl::ssl::{AlpnError, Ssl, select_next_proto};
@@ -21,14 +21,14 @@ pub(crate) fn complete(mut builder: SslAcceptorBuilder) -> io::Result<SslAccepto
 }
 
 /// Shakes hands.
-pub(crate) async fn accept(acceptor: &SslAcceptor, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    let mut stream = SslStream::new(Ssl::new(acceptor.context())?, tcp)?;
+pub(crate) async fn accept<S: ActixStream>(acceptor: &SslAcceptor, io: S) -> io::Result<TlsStream<S>> {
+    let mut stream = SslStream::new(Ssl::new(acceptor.context())?, io)?;
     Pin::new(&mut stream).accept().await.map_err(io::Error::other)?;
     Ok(stream.into())
 }
 
 /// What the client has chosen.
-pub(crate) fn protocol(stream: &TlsStream<TcpStream>) -> Protocol {
+pub(crate) fn protocol<S>(stream: &TlsStream<S>) -> Protocol {
     match stream.ssl().selected_alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,

@@ -1,9 +1,7 @@
 //! TLS by rustls 0.23.
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_http::Protocol;
-use actix_rt::net::TcpStream;
 pub(crate) use actix_tls::accept::rustls_0_23::TlsStream;
 pub(crate) use actix_tls::accept::rustls_0_23::reexports::ServerConfig;
 use cluster_core::Worker;
@@ -18,17 +16,17 @@ pub(crate) fn complete(mut config: ServerConfig) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// What shakes hands in a worker, at this address. A session that it has begun any worker of its generation takes up again.
-pub(crate) fn acceptor(config: &Arc<ServerConfig>, addr: SocketAddr, worker: &Worker) -> TlsAcceptor {
+/// What shakes hands at a listener, in a worker. A session that it has begun any worker of its generation takes up again.
+pub(crate) fn acceptor(config: &Arc<ServerConfig>, listener: &str, worker: &Worker) -> TlsAcceptor {
     // Whoever resumes is not asked for a certificate again: another listener, or another program, may want another.
-    let purpose = format!("listener {} {addr}", worker.generation());
+    let purpose = format!("listener {} {listener}", worker.generation());
     let mut config = ServerConfig::clone(config);
     share_tickets(&mut config, purpose.as_bytes(), worker);
     TlsAcceptor::from(Arc::new(config))
 }
 
 /// What the client has chosen.
-pub(crate) fn protocol(stream: &TlsStream<TcpStream>) -> Protocol {
+pub(crate) fn protocol<S>(stream: &TlsStream<S>) -> Protocol {
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,

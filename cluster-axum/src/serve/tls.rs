@@ -1,9 +1,10 @@
 //! Listeners that speak TLS.
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cluster_core::Addr;
 use cluster_core::adapter::{Reach, Wanted};
+use cluster_core::{Addr, Inherited};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::app::App;
@@ -29,7 +30,7 @@ impl Serve {
     /// cluster_axum::serve(app).bind_tls("0.0.0.0:443", "/etc/shop/fullchain.pem", "/etc/shop/privkey.pem");
     /// ```
     pub fn bind_tls(self, addr: impl Into<Addr>, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.listen_securely(0, addr, Source::Files { cert: cert.into(), key: key.into() })
+        self.listen_securely(0, at(addr), Source::files(cert, key))
     }
 
     /// As [`bind_tls`](Self::bind_tls), with a configuration of one's own: for clients that show certificates, or several
@@ -57,7 +58,75 @@ impl Serve {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn bind_rustls(self, addr: impl Into<Addr>, config: ServerConfig) -> Self {
-        self.listen_securely(0, addr, Source::Config(Box::new(config)))
+        self.listen_securely(0, at(addr), Source::own(config))
+    }
+
+    /// As [`inherit`](Self::inherit), with TLS as [`bind_tls`](Self::bind_tls) has it, also where what was passed is a unix
+    /// socket. With the feature `tls`.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// cluster_axum::serve(app).inherit_tls("web", "/etc/shop/fullchain.pem", "/etc/shop/privkey.pem");
+    /// ```
+    pub fn inherit_tls(
+        self,
+        passed: impl Into<Inherited>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.listen_securely(0, Wanted::Inherited(passed.into()), Source::files(cert, key))
+    }
+
+    /// As [`inherit_tls`](Self::inherit_tls), with a configuration of one's own as [`bind_rustls`](Self::bind_rustls)
+    /// completes it. With the feature `tls`.
+    ///
+    /// # Example
+    /// ```
+    /// # use cluster_axum::rustls::ServerConfig;
+    /// # fn f(app: axum::Router, config: ServerConfig) {
+    /// cluster_axum::serve(app).inherit_rustls("web", config);
+    /// # }
+    /// ```
+    pub fn inherit_rustls(self, passed: impl Into<Inherited>, config: ServerConfig) -> Self {
+        self.listen_securely(0, Wanted::Inherited(passed.into()), Source::own(config))
+    }
+
+    /// As [`inherit_tls`](Self::inherit_tls) where such a socket was passed, and otherwise as
+    /// [`bind_tls`](Self::bind_tls). With the feature `tls`.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// cluster_axum::serve(app).inherit_or_bind_tls("web", "127.0.0.1:3443", "cert.pem", "key.pem");
+    /// ```
+    pub fn inherit_or_bind_tls(
+        self,
+        passed: impl Into<Inherited>,
+        addr: impl Into<Addr>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.listen_securely(0, passed_or_at(passed, addr), Source::files(cert, key))
+    }
+
+    /// As [`inherit_rustls`](Self::inherit_rustls) where such a socket was passed, and otherwise as
+    /// [`bind_rustls`](Self::bind_rustls). With the feature `tls`.
+    ///
+    /// # Example
+    /// ```
+    /// # use cluster_axum::rustls::ServerConfig;
+    /// # fn f(app: axum::Router, config: ServerConfig) {
+    /// cluster_axum::serve(app).inherit_or_bind_rustls("web", "127.0.0.1:3443", config);
+    /// # }
+    /// ```
+    pub fn inherit_or_bind_rustls(
+        self,
+        passed: impl Into<Inherited>,
+        addr: impl Into<Addr>,
+        config: ServerConfig,
+    ) -> Self {
+        self.listen_securely(0, passed_or_at(passed, addr), Source::own(config))
     }
 
     /// As [`also`](Self::also), with TLS as [`bind_tls`](Self::bind_tls) has it. With the feature `tls`.
@@ -74,7 +143,7 @@ impl Serve {
         cert: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
     ) -> Self {
-        self.also_securely(app, addr, Source::Files { cert: cert.into(), key: key.into() })
+        self.also_securely(app, addr, Source::files(cert, key))
     }
 
     /// As [`also`](Self::also), with TLS as [`bind_rustls`](Self::bind_rustls) has it. With the feature `tls`.
@@ -92,7 +161,39 @@ impl Serve {
         addr: impl Into<Addr>,
         config: ServerConfig,
     ) -> Self {
-        self.also_securely(app, addr, Source::Config(Box::new(config)))
+        self.also_securely(app, addr, Source::own(config))
+    }
+
+    /// As [`listen`](Self::listen), with TLS as [`bind_tls`](Self::bind_tls) has it. With the feature `tls`.
+    ///
+    /// # Example
+    /// ```
+    /// # let app = axum::Router::new();
+    /// let listener = cluster_axum::bind_tcp("127.0.0.1:0")?;
+    /// println!("will serve on https://{}", listener.local_addr()?);
+    /// cluster_axum::serve(app).listen_tls(listener, "cert.pem", "key.pem");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn listen_tls(
+        self,
+        listener: TcpListener,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.listen_securely_on(listener, Source::files(cert, key))
+    }
+
+    /// As [`listen`](Self::listen), with TLS as [`bind_rustls`](Self::bind_rustls) has it. With the feature `tls`.
+    ///
+    /// # Example
+    /// ```
+    /// # use cluster_axum::rustls::ServerConfig;
+    /// # fn f(app: axum::Router, config: ServerConfig) -> std::io::Result<()> {
+    /// cluster_axum::serve(app).listen_rustls(cluster_axum::bind_tcp("127.0.0.1:0")?, config);
+    /// # Ok(()) }
+    /// ```
+    pub fn listen_rustls(self, listener: TcpListener, config: ServerConfig) -> Self {
+        self.listen_securely_on(listener, Source::own(config))
     }
 
     /// How long a client may take for its handshake, from when its connection is accepted (default 10 s). A drain
@@ -125,23 +226,38 @@ impl Serve {
 
     fn also_securely<K: 'static>(mut self, app: impl App<K>, addr: impl Into<Addr>, source: Source) -> Self {
         let site = self.add_site(as_it_is(app));
-        self.listen_securely(site, addr, source)
+        self.listen_securely(site, at(addr), source)
     }
 
-    fn listen_securely(mut self, site: usize, addr: impl Into<Addr>, source: Source) -> Self {
+    fn listen_securely(mut self, site: usize, wanted: Wanted, source: Source) -> Self {
         let name = self.name_listener(site);
-        self.builder = self.builder.listen_to(&name, "https", Wanted::Tcp(addr.into(), Reach::First));
+        self.builder = self.builder.listen_to(&name, "https", wanted);
         self.plans.tls.listeners.push((name, source));
         self
     }
+
+    fn listen_securely_on(mut self, listener: TcpListener, source: Source) -> Self {
+        let name = self.name_listener(0);
+        self.builder = self.builder.listen_as(&name, "https", listener);
+        self.plans.tls.listeners.push((name, source));
+        self
+    }
+}
+
+fn at(addr: impl Into<Addr>) -> Wanted {
+    Wanted::Tcp(addr.into(), Reach::First)
+}
+
+fn passed_or_at(passed: impl Into<Inherited>, addr: impl Into<Addr>) -> Wanted {
+    Wanted::InheritedOr(passed.into(), addr.into(), Reach::First)
 }
 
 #[cfg(test)]
 mod tests {
     use axum::Router;
 
-    use crate::serve;
     use crate::{Error, StartError};
+    use crate::{bind_tcp, serve};
 
     #[test]
     fn a_file_that_is_missing_is_told_before_anything_begins() {
@@ -156,12 +272,14 @@ mod tests {
         let serve = serve(Router::new())
             .bind("127.0.0.1:0")
             .bind_tls("127.0.0.1:0", "cert.pem", "key.pem")
-            .also_tls(Router::new(), "127.0.0.1:0", "cert.pem", "key.pem");
-        assert_eq!(
-            (&serve.sites[0].listeners[..], &serve.sites[1].listeners[..]),
-            (&["http".to_owned(), "http-2".to_owned()][..], &["http-3".to_owned()][..])
-        );
+            .also_tls(Router::new(), "127.0.0.1:0", "cert.pem", "key.pem")
+            .inherit("web")
+            .inherit_tls("secure", "cert.pem", "key.pem")
+            .listen(bind_tcp("127.0.0.1:0").unwrap())
+            .listen_tls(bind_tcp("127.0.0.1:0").unwrap(), "cert.pem", "key.pem");
+        assert_eq!(serve.sites[0].listeners, ["http", "http-2", "http-4", "http-5", "http-6", "http-7"]);
+        assert_eq!(serve.sites[1].listeners, ["http-3"]);
         let secured: Vec<_> = serve.plans.tls.listeners.iter().map(|(name, _)| name).collect();
-        assert_eq!(secured, ["http-2", "http-3"]);
+        assert_eq!(secured, ["http-2", "http-3", "http-5", "http-7"]);
     }
 }

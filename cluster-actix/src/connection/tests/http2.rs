@@ -129,7 +129,7 @@ async fn what_is_asked_after_the_last_word_does_not_reach_the_application() {
     let worker = testing::worker();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let listens = (Some(addr), &Transport::AutoH2c);
+    let listens = at(Some(addr), &Transport::AutoH2c);
     let service = connections(&app, &Settings::default(), listens, &worker).await.unwrap();
     let mut client = TcpStream::connect(addr).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();

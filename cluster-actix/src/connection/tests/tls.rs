@@ -1,6 +1,7 @@
 //! Connections with TLS.
 use std::sync::Arc;
 
+use cluster_core::Stream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -15,20 +16,23 @@ fn certified() -> Certified {
 }
 
 /// A client's side of a connection, with these protocols offered.
-async fn shake_hands(tcp: TcpStream, server: &Certified, offered: &[&str]) -> TlsStream<TcpStream> {
+async fn shake_hands<S: ActixStream>(io: S, server: &Certified, offered: &[&str]) -> TlsStream<S> {
     let mut roots = RootCertStore::empty();
     roots.add(server.cert.der().clone()).unwrap();
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = offered.iter().map(|offered| offered.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    TlsConnector::from(Arc::new(config)).connect(name, io).await.unwrap()
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// The answer to a request, and the protocol that was agreed on.
-async fn ask_secured(tcp: TcpStream, server: &Certified, offered: &[&str]) -> (String, Option<String>) {
-    let mut stream = shake_hands(tcp, server, offered).await;
+async fn ask_secured<S>(io: S, server: &Certified, offered: &[&str]) -> (String, Option<String>)
+where
+    S: ActixStream + Send + 'static,
+{
+    let mut stream = shake_hands(io, server, offered).await;
     let agreed =
         stream.get_ref().1.alpn_protocol().map(|agreed| String::from_utf8_lossy(agreed).into_owned());
     if agreed.as_deref() == Some("h2") {
@@ -65,14 +69,37 @@ async fn how(request: actix_web::HttpRequest) -> String {
 
 const SECURE: &str = "https secure true noted true";
 
-/// Both versions, as ALPN chooses; and a client that offers nothing.
-async fn check<T: 'static>(transport: &Transport, certified: &Certified) {
+/// Both ends of a connection, and where the server listens.
+async fn tcp() -> (TcpStream, Stream, Option<SocketAddr>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let client = TcpStream::connect(addr).await.unwrap();
+    (client, listener.accept().await.unwrap().0.into(), Some(addr))
+}
+
+async fn unix() -> (UnixStream, Stream, Option<SocketAddr>) {
+    let (client, server) = UnixStream::pair().unwrap();
+    (client, server.into(), None)
+}
+
+/// Both versions, as ALPN chooses; and a client that offers nothing. `on_connect` gets a `T`.
+async fn check<T, S>(
+    transport: &Transport,
+    certified: &Certified,
+    connect: impl AsyncFn() -> (S, Stream, Option<SocketAddr>),
+) where
+    T: 'static,
+    S: ActixStream + Send + 'static,
+{
     let app = || App::new().route("/", web::get().to(how));
     for (offered, expected) in
         [(&["h2", "http/1.1"][..], Some("h2")), (&["http/1.1"], Some("http/1.1")), (&[], None)]
     {
-        let (tcp, _) = served(app, noting::<T>(), transport, &testing::worker()).await;
-        let (answer, agreed) = ask_secured(tcp, certified, offered).await;
+        let (client, server, addr) = connect().await;
+        let service = connections(&app, &noting::<T>(), at(addr, transport), &testing::worker()).await;
+        let service = service.unwrap();
+        actix_rt::spawn(async move { service.serve(server).await });
+        let (answer, agreed) = ask_secured(client, certified, offered).await;
         assert!(answer.ends_with(SECURE), "{answer}");
         assert_eq!(agreed.as_deref(), expected);
     }
@@ -87,8 +114,25 @@ fn rustls_transport(certified: &Certified) -> Transport {
 
 #[actix_web::test]
 async fn rustls_serves_both_versions_and_on_connect_gets_its_stream() {
+    use crate::transport::rustls::TlsStream;
     let certified = certified();
-    check::<crate::transport::rustls::TlsStream<TcpStream>>(&rustls_transport(&certified), &certified).await;
+    let transport = rustls_transport(&certified);
+    check::<TlsStream<TcpStream>, _>(&transport, &certified, tcp).await;
+    check::<TlsStream<UnixStream>, _>(&transport, &certified, unix).await;
+}
+
+#[actix_web::test]
+async fn on_a_unix_socket_with_tls_nothing_is_answered_in_the_clear() {
+    let transport = rustls_transport(&certified());
+    let (mut client, server, addr) = unix().await;
+    let service =
+        connections(&App::new, &Settings::default(), at(addr, &transport), &testing::worker()).await.unwrap();
+    actix_rt::spawn(async move { service.serve(server).await });
+    client.write_all(GET).await.unwrap();
+    let mut answer = Vec::new();
+    // TLS's own alert, or just the end.
+    let _ = client.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[actix_web::test]
@@ -124,11 +168,14 @@ async fn openssl_serves_both_versions_and_on_connect_gets_its_stream() {
     use openssl::pkey::PKey;
     use openssl::ssl::{SslAcceptor, SslMethod};
     use openssl::x509::X509;
+
+    use crate::transport::openssl::TlsStream;
     let certified = certified();
     let mut tls = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
     let key = PKey::private_key_from_pem(certified.signing_key.serialize_pem().as_bytes()).unwrap();
     tls.set_private_key(&key).unwrap();
     tls.set_certificate(&X509::from_pem(certified.cert.pem().as_bytes()).unwrap()).unwrap();
     let transport = Transport::Openssl(crate::transport::openssl::complete(tls).unwrap());
-    check::<crate::transport::openssl::TlsStream<TcpStream>>(&transport, &certified).await;
+    check::<TlsStream<TcpStream>, _>(&transport, &certified, tcp).await;
+    check::<TlsStream<UnixStream>, _>(&transport, &certified, unix).await;
 }
