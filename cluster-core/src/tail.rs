@@ -1,7 +1,7 @@
 //! A worker's standard error on its way through shared memory: what its sentinel has read and not yet written
 //! outlives the worker, as do the last lines.
 //!
-//! The sentinel reads from the pipe straight into the page and writes straight from it, so there is no moment
+//! The sentinel reads from the pipe straight into the page, where they stay until they are written, so there is no moment
 //! in which bytes are in the worker's own memory alone.
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -24,10 +24,10 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Reads once, with `read`, into the free part.
+    /// Reads once, with `read`, into the free part: not so much that what is unwritten were more than a chunk.
     pub(crate) fn fill<E>(&self, read: impl FnOnce(&[AtomicU8]) -> Result<usize, E>) -> Result<usize, E> {
         let done = self.read.load(Relaxed);
-        let segment = self.segment(done, CHUNK);
+        let segment = self.segment(done, CHUNK - self.unwritten());
         // Zero is what nobody writes to standard error: it tells afterwards how far an uncounted read came.
         segment.iter().for_each(|byte| byte.store(0, Relaxed));
         self.reading.store(done.wrapping_add(1), Relaxed);
@@ -36,21 +36,37 @@ impl Tail {
         Ok(count)
     }
 
-    /// What has been read and not been written, or the first part of it. Empty before the next `fill`.
-    pub(crate) fn pending(&self) -> &[AtomicU8] {
-        let written = self.written.load(Relaxed);
-        let count = self.read.load(Relaxed).saturating_sub(written);
-        self.segment(written, usize::try_from(count).unwrap_or(CHUNK).min(CHUNK))
+    /// How many bytes have been read and not been written; at most a chunk.
+    pub(crate) fn unwritten(&self) -> usize {
+        let count = self.read.load(Relaxed).saturating_sub(self.written.load(Relaxed));
+        usize::try_from(count).unwrap_or(CHUNK).min(CHUNK)
     }
 
-    /// So many bytes of `pending` have been written, or never will be.
+    /// How many of them are whole lines.
+    pub(crate) fn whole_lines(&self) -> usize {
+        let start = self.written.load(Relaxed);
+        let is_end = |count: &usize| self.at(start.wrapping_add(*count as u64 - 1)) == b'\n';
+        (1..=self.unwritten()).rev().find(is_end).unwrap_or(0)
+    }
+
+    /// The first `count` of them, which are one chunk at most.
+    pub(crate) fn copy<'a>(&self, count: usize, to: &'a mut [u8; CHUNK]) -> &'a [u8] {
+        let start = self.written.load(Relaxed);
+        let to = &mut to[..count];
+        for (byte, offset) in to.iter_mut().zip(0..) {
+            *byte = self.at(start.wrapping_add(offset));
+        }
+        to
+    }
+
+    /// So many of them have been written, or never will be.
     pub(crate) fn take(&self, count: usize) {
         self.written.store(self.written.load(Relaxed).wrapping_add(count as u64), Relaxed);
     }
 
     /// After the worker's end: what its sentinel had in hand.
     pub(crate) fn in_hand(&self) -> Vec<u8> {
-        let mut bytes = self.before(self.read.load(Relaxed), self.pending().len());
+        let mut bytes = self.before(self.read.load(Relaxed), self.unwritten());
         bytes.extend(self.uncounted());
         bytes
     }
@@ -78,8 +94,12 @@ impl Tail {
     /// `count` bytes that end at position `end`.
     fn before(&self, end: u64, count: usize) -> Vec<u8> {
         let start = end.wrapping_sub(count as u64);
-        let at = |offset: usize| start.wrapping_add(offset as u64) as usize % RING;
-        (0..count).map(|offset| self.ring[at(offset)].load(Relaxed)).collect()
+        (0..count as u64).map(|offset| self.at(start.wrapping_add(offset))).collect()
+    }
+
+    /// The byte at a position.
+    fn at(&self, position: u64) -> u8 {
+        self.ring[position as usize % RING].load(Relaxed)
     }
 
     /// At most `count` bytes from position `start`, as far as they lie together.
@@ -109,23 +129,17 @@ mod tests {
         Mapped::create(c"test").unwrap().0
     }
 
-    fn text(bytes: &[AtomicU8]) -> Vec<u8> {
-        bytes.iter().map(|byte| byte.load(Relaxed)).collect()
-    }
-
     #[test]
     fn what_is_read_is_written_in_order_all_the_way_around() {
         let page = page();
-        let mut out = Vec::new();
+        let mut out = Vec::<u8>::new();
         let line = [b'a'; 1000];
         for _ in 0..50 {
             let mut left = &line[..];
             while !left.is_empty() {
                 left = &left[page.tail.fill(put(left)).unwrap()..];
-                while !page.tail.pending().is_empty() {
-                    out.extend(text(page.tail.pending()));
-                    page.tail.take(page.tail.pending().len());
-                }
+                out.extend(page.tail.copy(page.tail.unwritten(), &mut [0; CHUNK]));
+                page.tail.take(page.tail.unwritten());
             }
         }
         assert_eq!(out, vec![b'a'; 50_000]);
@@ -140,6 +154,17 @@ mod tests {
         page.tail.take(4);
         assert_eq!(page.tail.in_hand(), b"two\n");
         assert_eq!(page.tail.last(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn what_is_unwritten_is_never_read_over() {
+        let page = page();
+        page.tail.fill(put(&[b'x'; CHUNK - 3])).unwrap();
+        assert_eq!(page.tail.fill(put(b"y\nzzz")), Ok(3));
+        assert_eq!(page.tail.unwritten(), CHUNK);
+        assert_eq!(page.tail.whole_lines(), CHUNK - 1);
+        assert_eq!(page.tail.fill(put(b"more")), Ok(0));
+        assert_eq!(page.tail.copy(CHUNK, &mut [0; CHUNK]), [&[b'x'; CHUNK - 3][..], b"y\nz"].concat());
     }
 
     #[test]

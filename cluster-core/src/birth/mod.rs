@@ -9,5 +9,6 @@ pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod newborn;
 pub(crate) mod prepare;
+mod relay;
 pub(crate) mod sentinel;
 pub(crate) mod service_variables;

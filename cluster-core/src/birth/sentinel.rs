@@ -4,25 +4,24 @@
 //! when the runtime is stuck. Therefore, once it runs, it allocates nothing and takes no lock: a runtime
 //! thread that hangs may hold any of them.
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getppid};
 
 use crate::birth::arrival::StderrRelay;
 use crate::birth::memory::MemoryGauge;
+use crate::birth::relay::Relay;
 use crate::conn::ListeningSocket;
 use crate::dump;
 use crate::ipc::control::{self, ToPrimary, ToWorker};
 use crate::life::Life;
 use crate::scoreboard::Page;
-use crate::sys::page::{self, Mapped};
-use crate::sys::voice::Voice;
+use crate::sys::page::Mapped;
 
 /// How long the runtime has to empty and close the accept queue before the sentinel closes it.
 const CLOSE_QUEUE_AFTER: Duration = Duration::from_millis(100);
@@ -32,8 +31,6 @@ const PRIMARY_LINGERS: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How long the primary has to answer a worker that wants to leave.
 const ANSWER_WITHIN: Duration = Duration::from_millis(100);
-/// How much is passed on at the end at the most: somebody may write on and on.
-const LAST_STEPS: usize = 64;
 
 pub(crate) struct Sentinel {
     control: OwnedFd,
@@ -51,14 +48,6 @@ pub(crate) struct Sentinel {
     close_queue_at: Option<Instant>,
     /// A drain of its own accord begins then, if the primary has not answered.
     drain_at: Option<Instant>,
-}
-
-/// Standard error on its way to where it really goes; what is on the way is in the page.
-struct Relay {
-    read: OwnedFd,
-    real: Voice,
-    page: Arc<Mapped<Page>>,
-    open: bool,
 }
 
 /// What there is to wait for.
@@ -80,13 +69,10 @@ impl Sentinel {
         drain_timeout: Duration,
         gauge: MemoryGauge,
     ) -> Self {
-        // `stderr.write` is dropped: the process has it as descriptor 2.
-        let StderrRelay { read, real, write: _ } = stderr;
-        let stderr = Relay { read, real: Voice::of(real), page, open: true };
         Self {
             control,
             life,
-            stderr,
+            stderr: Relay::new(stderr, page),
             sockets,
             drain_timeout,
             gauge,
@@ -138,35 +124,38 @@ impl Sentinel {
                 self.drain_at.get_or_insert(Instant::now() + ANSWER_WITHIN);
             }
         }
+        let now = Instant::now();
         if rung.relay {
-            self.stderr.step();
+            self.stderr.step(now);
         }
-        self.keep_deadlines(Instant::now());
-        self.gauge.look(&self.stderr.page);
+        self.keep_deadlines(now);
+        self.gauge.look(self.stderr.page());
     }
 
     fn wait(&self) -> Rung {
-        let look = self.line_ended.map(|_| Instant::now() + LOOK_EVERY);
-        let deadline = [self.kill_at, self.close_queue_at, self.drain_at, look, self.gauge.due()]
+        let now = Instant::now();
+        let look = self.line_ended.map(|_| now + LOOK_EVERY);
+        let (gauge, relay) = (self.gauge.due(), self.stderr.due(now));
+        let deadline = [self.kill_at, self.close_queue_at, self.drain_at, look, gauge, relay]
             .into_iter()
             .flatten()
             .min();
         let timeout = match deadline {
             None => PollTimeout::NONE,
             Some(at) => {
-                let left = at.saturating_duration_since(Instant::now());
+                let left = at.saturating_duration_since(now);
                 // Rounded up: a timeout of 0 would spin through the last millisecond.
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
         let bell = PollFd::new(self.life.for_sentinel.as_fd(), PollFlags::POLLIN);
         let control = PollFd::new(self.control.as_fd(), PollFlags::POLLIN);
-        let (relay, wanted) = self.stderr.waits_for();
+        let (relay, wanted) = self.stderr.waits_for(now);
         let relay = PollFd::new(relay, wanted);
         // Left out, not just unasked: what is closed at the other end is reported for ever.
         let (mut fds, relay_at) =
             if self.orphaned { ([bell, relay, control], 1) } else { ([bell, control, relay], 2) };
-        let len = relay_at + usize::from(self.stderr.open);
+        let len = relay_at + usize::from(self.stderr.is_open());
         match poll(&mut fds[..len], timeout) {
             Err(_) => Rung::default(),
             Ok(_) => {
@@ -195,7 +184,7 @@ impl Sentinel {
     /// It hangs: says where, and ends. Names of functions are looked up with allocations, the only ones here: the kernel
     /// ends this process if that takes too long.
     fn dump(&self) -> ! {
-        dump::dump(&self.stderr.page.trace, self.life.turned_on.load(Ordering::Relaxed));
+        dump::dump(&self.stderr.page().trace, self.life.turned_on.load(Ordering::Relaxed));
         loop {
             kill_own_group();
         }
@@ -250,46 +239,4 @@ impl Sentinel {
 /// Ends this worker and all processes that it has started and that have not left its group.
 fn kill_own_group() {
     let _ = killpg(nix::unistd::getpid(), Signal::SIGKILL);
-}
-
-impl Relay {
-    /// What the next step waits for: room for what is pending, else more to read.
-    fn waits_for(&self) -> (BorrowedFd<'_>, PollFlags) {
-        if self.page.tail.pending().is_empty() {
-            (self.read.as_fd(), PollFlags::POLLIN)
-        } else {
-            (self.real.as_fd(), PollFlags::POLLOUT)
-        }
-    }
-
-    /// Reads or writes once; waits for neither.
-    fn step(&mut self) {
-        let pending = self.page.tail.pending();
-        if pending.is_empty() {
-            match self.page.tail.fill(|free| page::read(self.read.as_fd(), free)) {
-                Ok(0) => self.open = false,
-                Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Err(_) => self.open = false,
-            }
-            return;
-        }
-        match self.real.write_shared(pending) {
-            Ok(written) => self.page.tail.take(written),
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            // Nobody reads the real one any more: the page still gets every byte.
-            Err(_) => self.page.tail.take(pending.len()),
-        }
-    }
-
-    /// Passes on what is there without waiting; what then remains the primary passes on after the exit.
-    fn finish(&mut self) {
-        for _ in 0..LAST_STEPS {
-            let (fd, wanted) = self.waits_for();
-            let mut fds = [PollFd::new(fd, wanted)];
-            if !self.open || !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
-                return;
-            }
-            self.step();
-        }
-    }
 }

@@ -5,10 +5,9 @@
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::AtomicU8;
 
-use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 
 /// A way to write that answers `EAGAIN` where it would have to wait.
@@ -35,27 +34,10 @@ impl Voice {
     }
 
     pub(crate) fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
-        self.put(bytes.as_ptr(), bytes.len())
-    }
-
-    /// Writes straight from shared memory.
-    pub(crate) fn write_shared(&self, bytes: &[AtomicU8]) -> nix::Result<usize> {
-        self.put(bytes.as_ptr().cast(), bytes.len())
-    }
-
-    fn put(&self, from: *const u8, len: usize) -> nix::Result<usize> {
-        let fd = self.fd.as_raw_fd();
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: both callers pass the start and length of a slice that outlives the call. Shared memory may
-        // change meanwhile only by this process, which does not.
-        let done = unsafe {
-            if self.socket {
-                libc::send(fd, from.cast(), len, flags)
-            } else {
-                libc::write(fd, from.cast(), len)
-            }
-        };
-        Errno::result(done).map(|written| written as usize)
+        if !self.socket {
+            return nix::unistd::write(&self.fd, bytes);
+        }
+        send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
     }
 }
 
