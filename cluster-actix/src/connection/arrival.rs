@@ -17,7 +17,7 @@ use super::care::attend;
 use super::wire::Wire;
 use super::{Connections, Http};
 #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
-use crate::handshakes;
+use crate::handshakes::{self, Handshake};
 
 /// Of what kind the connections of a listener are, and what serves them.
 pub(super) enum Door {
@@ -44,23 +44,46 @@ impl Door {
         }
     }
 
+    #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+    fn has_handshakes(&self) -> bool {
+        match self {
+            Door::Tcp(_) | Door::Auto(_) | Door::Unix(_) => false,
+            #[cfg(feature = "rustls-0_23")]
+            Door::Rustls(..) => true,
+            #[cfg(feature = "openssl")]
+            Door::Openssl(..) => true,
+        }
+    }
+
     /// Whether another handshake may begin, where there are any.
     #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
     pub(super) fn poll_room(&self, most: Option<usize>, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Door::Tcp(_) | Door::Auto(_) | Door::Unix(_) => Poll::Ready(()),
-            #[cfg(feature = "rustls-0_23")]
-            Door::Rustls(..) => handshakes::poll_room(most, cx),
-            #[cfg(feature = "openssl")]
-            Door::Openssl(..) => handshakes::poll_room(most, cx),
-        }
+        if self.has_handshakes() { handshakes::poll_room(most, cx) } else { Poll::Ready(()) }
     }
 }
 
+/// A connection that was taken, and is not served yet.
+pub(crate) struct Arrival {
+    stream: Stream,
+    #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+    shakes_hands: Option<Handshake>,
+}
+
 impl Connections {
+    /// Counts a handshake that is to come: at once, because the next connection may be taken BEFORE this one's task has begun.
+    pub(crate) fn meet(&self, stream: Stream) -> Arrival {
+        Arrival {
+            stream,
+            #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+            shakes_hands: self.door.has_handshakes().then(handshakes::begin),
+        }
+    }
+
     /// Serves a connection to its end. How it ended concerns nobody else; actix-web's own server ignores it, too.
-    pub(crate) async fn serve(&self, stream: Stream) {
-        match stream {
+    pub(crate) async fn serve(&self, arrival: Arrival) {
+        #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+        let counted = arrival.shakes_hands;
+        match arrival.stream {
             Stream::Unix(unix) => {
                 if let Door::Unix(http) = &self.door {
                     self.converse(http, Wire::http1(unix, Bytes::new()), Protocol::Http1, None).await;
@@ -72,12 +95,23 @@ impl Connections {
                     let _ = tcp.set_nodelay(nodelay);
                 }
                 let peer = tcp.peer_addr().ok();
-                self.serve_tcp(tcp, peer).await;
+                self.serve_tcp(
+                    tcp,
+                    peer,
+                    #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+                    counted,
+                )
+                .await;
             }
         }
     }
 
-    async fn serve_tcp(&self, tcp: TcpStream, peer: Option<SocketAddr>) {
+    async fn serve_tcp(
+        &self,
+        tcp: TcpStream,
+        peer: Option<SocketAddr>,
+        #[cfg(any(feature = "rustls-0_23", feature = "openssl"))] counted: Option<Handshake>,
+    ) {
         match &self.door {
             Door::Tcp(http) => {
                 self.converse(http, Wire::http1(tcp, Bytes::new()), Protocol::Http1, peer).await;
@@ -94,7 +128,7 @@ impl Connections {
             Door::Unix(_) => {}
             #[cfg(feature = "rustls-0_23")]
             Door::Rustls(acceptor, http) => {
-                let Some(Ok(stream)) = self.shake_hands(acceptor.accept(tcp)).await else { return };
+                let Some(Ok(stream)) = self.shake_hands(acceptor.accept(tcp), counted).await else { return };
                 let stream = stream.into();
                 let protocol = crate::transport::rustls::protocol(&stream);
                 self.converse_secured(http, stream, protocol, peer).await;
@@ -102,7 +136,7 @@ impl Connections {
             #[cfg(feature = "openssl")]
             Door::Openssl(acceptor, http) => {
                 let shaken = crate::transport::openssl::accept(acceptor, tcp);
-                let Some(Ok(stream)) = self.shake_hands(shaken).await else { return };
+                let Some(Ok(stream)) = self.shake_hands(shaken, counted).await else { return };
                 let protocol = crate::transport::openssl::protocol(&stream);
                 self.converse_secured(http, stream, protocol, peer).await;
             }
@@ -111,8 +145,7 @@ impl Connections {
 
     /// What comes of a handshake in its time; nothing after that.
     #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
-    async fn shake_hands<T>(&self, hands: impl Future<Output = T>) -> Option<T> {
-        let _counted = handshakes::begin();
+    async fn shake_hands<T>(&self, hands: impl Future<Output = T>, _counted: Option<Handshake>) -> Option<T> {
         tokio::time::timeout(self.settings.tls_handshake_timeout, hands).await.ok()
     }
 

@@ -12,8 +12,12 @@ const HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const PUSH_PROMISE: u8 = 5;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+// Flags.
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 /// No stream has a higher number: all that is under way is served yet.
 const ALL_STREAMS: u32 = u32::MAX >> 1;
@@ -25,6 +29,8 @@ pub(super) struct Frames {
     outgoing: Heads,
     /// Frames were sent: the first has to be the server's SETTINGS.
     has_begun: bool,
+    /// The headers that go out are not complete: their next piece comes next, and nothing else (RFC 9113, 6.10).
+    is_in_headers: bool,
     /// Streams whose answers have not left to their end.
     open: HashSet<u32>,
     /// The highest of the client's.
@@ -53,6 +59,7 @@ impl Default for Frames {
             incoming: Heads { skip: PREFACE, ..Heads::default() },
             outgoing: Heads::default(),
             has_begun: false,
+            is_in_headers: false,
             open: HashSet::new(),
             highest: 0,
             farewell: Farewell::NotAsked,
@@ -79,9 +86,12 @@ impl Frames {
 
     /// The server has sent this.
     pub(super) fn went(&mut self, bytes: &[u8]) {
-        let Self { outgoing, open, has_begun, .. } = self;
+        let Self { outgoing, open, has_begun, is_in_headers, .. } = self;
         outgoing.pass(bytes, |head| {
             *has_begun = true;
+            if matches!(head.kind, HEADERS | PUSH_PROMISE | CONTINUATION) {
+                *is_in_headers = head.flags & END_HEADERS == 0;
+            }
             let ends = matches!(head.kind, DATA | HEADERS) && head.flags & END_STREAM != 0;
             if ends || head.kind == RST_STREAM {
                 open.remove(&head.stream);
@@ -114,7 +124,7 @@ impl Frames {
 
     /// What is to be written BEFORE anything else, if there is something.
     pub(super) fn word(&mut self) -> Option<&[u8]> {
-        if self.left == 0 && self.has_begun && self.outgoing.is_between() {
+        if self.left == 0 && self.has_begun && self.outgoing.is_between() && !self.is_in_headers {
             let (last, next) = match self.farewell {
                 Farewell::Asked => (ALL_STREAMS, Farewell::Announced),
                 // A stream that was opened since is answered first: the client is about to hear that it was served.
@@ -249,6 +259,19 @@ mod tests {
         frames.went(&data[..12]);
         assert_eq!(frames.word(), None);
         frames.went(&data[12..]);
+        assert!(frames.word().is_some());
+    }
+
+    #[test]
+    fn nothing_is_said_between_headers_and_their_continuation() {
+        let mut frames = begun();
+        frames.announce();
+        // Two pieces of headers, of an answer without a body; the last flag says that they are complete.
+        frames.went(&frame(HEADERS, 1, 1, b"200"));
+        assert_eq!(frames.word(), None);
+        frames.went(&frame(CONTINUATION, 0, 1, b"headers"));
+        assert_eq!(frames.word(), None);
+        frames.went(&frame(CONTINUATION, 4, 1, b"headers"));
         assert!(frames.word().is_some());
     }
 

@@ -138,9 +138,10 @@ pub(super) fn serve(
     open: &TaskTracker,
 ) {
     let connections = service_for(services, &stream).connections.clone();
+    let arrival = connections.meet(stream);
     actix_rt::spawn(open.track_future(async move {
         let _counted = (counted, here);
-        connections.serve(stream).await;
+        connections.serve(arrival).await;
     }));
 }
 
