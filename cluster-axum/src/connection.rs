@@ -28,7 +28,7 @@ use tower::{Service, ServiceExt};
 use crate::connection::answer::Answer;
 use crate::connection::arriving::Arriving;
 use crate::connection::course::{Course, Next};
-use crate::connection::lingering::Lingering;
+use crate::connection::lingering::{Close, Lingering};
 use crate::connection::patient::Patient;
 use crate::drain::Drain;
 use crate::settings::{HttpBuilder, Settings};
@@ -65,14 +65,17 @@ impl Protocol {
     {
         let traffic = &stream.traffic().clone();
         let requests = &AtomicU32::new(0);
-        let service = service_fn(move |request: Request<Incoming>| {
-            requests.fetch_add(1, Ordering::Relaxed);
-            respond(self, service.clone(), request, traffic.begin())
-        });
         let stream = Patient::new(stream, self.timeouts.write);
         let mut course = Course::new(&self.drain, self.timeouts, traffic, stream.waits().clone());
         let stream = Lingering::new(stream);
-        let lingers = stream.lingers().clone();
+        let closing = &stream.closing().clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            requests.fetch_add(1, Ordering::Relaxed);
+            if request.version() > Version::HTTP_11 || !request.body().is_end_stream() {
+                closing.set(Close::Wait);
+            }
+            respond(self, service.clone(), request, traffic.begin())
+        });
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut may_close = pin!(self.drain.may_close(traffic));
         poll_fn(|cx| {
@@ -81,7 +84,7 @@ impl Protocol {
                 // the client's doing, or names it: nothing that this side could mend.
                 if connection.as_mut().poll(cx).is_ready() {
                     // Where it was upgraded its stream goes on elsewhere.
-                    lingers.store(false, Ordering::Relaxed);
+                    closing.set(Close::AtOnce);
                     return Poll::Ready(());
                 }
                 match course.look(may_close.as_mut(), requests.load(Ordering::Relaxed), cx) {
@@ -89,7 +92,9 @@ impl Protocol {
                     Next::Again => {}
                     Next::Tell => {
                         // HTTP/1 that is idle has nothing on its way.
-                        lingers.store(traffic.is_http2(), Ordering::Relaxed);
+                        if !traffic.is_http2() {
+                            closing.set(Close::AtOnce);
+                        }
                         connection.as_mut().graceful_shutdown();
                     }
                     Next::Cut => return Poll::Ready(()),

@@ -8,7 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,24 +18,57 @@ use tokio::time::{Sleep, sleep};
 /// So long a client that is told the end has to read it, and to close its side.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Close {
+    /// Nothing is on its way; or the stream was upgraded, and is not HTTP's to read any more.
+    AtOnce = 0,
+    /// As when there is no more to come, unless something has.
+    LookFirst = 1,
+    /// The client may be sending yet.
+    Wait = 2,
+}
+
+/// What is known of that, from who serves the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Closing(Arc<AtomicU8>);
+
+impl Closing {
+    pub(crate) fn set(&self, close: Close) {
+        self.0.store(close as u8, Relaxed);
+    }
+
+    fn now(&self) -> Close {
+        match self.0.load(Relaxed) {
+            0 => Close::AtOnce,
+            1 => Close::LookFirst,
+            _ => Close::Wait,
+        }
+    }
+}
+
 /// A stream whose shutdown waits for its client's, and throws away what comes until then.
 #[derive(Debug)]
 pub(crate) struct Lingering<S> {
     io: S,
-    /// Its client may be reading an answer. Where it is not, nobody waits; and an upgraded stream is not HTTP's to read.
-    lingers: Arc<AtomicBool>,
+    closing: Closing,
     is_shut: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Lingering<S> {
     pub(crate) fn new(io: S) -> Self {
-        Self { io, lingers: Arc::new(AtomicBool::new(true)), is_shut: false, timer: None }
+        Self {
+            io,
+            closing: Closing(Arc::new(AtomicU8::new(Close::LookFirst as u8))),
+            is_shut: false,
+            timer: None,
+        }
     }
 
-    /// Whether it waits for its client; to be set to false where it shall not.
-    pub(crate) fn lingers(&self) -> &Arc<AtomicBool> {
-        &self.lingers
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.closing
     }
 }
 
@@ -48,16 +81,18 @@ impl<S: AsyncRead + Unpin> Lingering<S> {
         {
             return Poll::Ready(());
         }
+        let mut waits = self.timer.is_some() || self.closing.now() == Close::Wait;
         let mut thrown_away = [const { MaybeUninit::uninit() }; 4096];
         loop {
             let mut came = ReadBuf::uninit(&mut thrown_away);
             match Pin::new(&mut self.io).poll_read(cx, &mut came) {
-                Poll::Ready(Ok(())) if !came.filled().is_empty() => {}
+                Poll::Ready(Ok(())) if !came.filled().is_empty() => waits = true,
                 Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(()),
                 Poll::Pending => break,
             }
         }
         match &self.timer {
+            _ if !waits => Poll::Ready(()),
             Some(_) => Poll::Pending,
             None => self.timer.insert(Box::pin(sleep(LINGER))).as_mut().poll(cx),
         }
@@ -88,7 +123,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             self.is_shut = true;
         }
-        if self.lingers.load(Relaxed) { self.poll_end(cx).map(Ok) } else { Poll::Ready(Ok(())) }
+        match self.closing.now() {
+            Close::AtOnce => Poll::Ready(Ok(())),
+            Close::LookFirst | Close::Wait => self.poll_end(cx).map(Ok),
+        }
     }
 
     fn poll_write_vectored(

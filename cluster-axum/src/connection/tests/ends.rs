@@ -116,3 +116,14 @@ async fn who_has_upgraded_may_close_one_side_and_read_on() {
     drop(client);
     assert_eq!(told.await.unwrap(), "late");
 }
+
+#[tokio::test]
+async fn a_client_without_a_body_is_not_waited_for() {
+    let server = Server::start(hello()).await;
+    let mut client = server.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let start = Instant::now();
+    assert!(read_to_end(&mut client).await.ends_with("hello"));
+    server.open.wait().await;
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+}
