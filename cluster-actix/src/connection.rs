@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use actix_http::body::{BoxBody, MessageBody};
 use actix_http::error::DispatchError;
@@ -47,8 +47,7 @@ pub(crate) struct Connections {
 impl Connections {
     /// Whether the application takes another connection.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), DispatchError>> {
-        #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
-        std::task::ready!(self.door.poll_room(self.settings.handshakes, cx));
+        ready!(self.door.poll_room(self.settings.handshakes, cx));
         self.door.poll_ready(cx)
     }
 }

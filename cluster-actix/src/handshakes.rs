@@ -1,5 +1,4 @@
 //! How many handshakes of TLS a thread has under way, where there is a limit to that.
-#![cfg(any(feature = "rustls-0_23", feature = "openssl"))]
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 

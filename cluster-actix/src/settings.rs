@@ -20,7 +20,6 @@ pub(crate) struct Settings {
     #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
     pub(crate) tls_handshake_timeout: Duration,
     /// So many handshakes of TLS at a time.
-    #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
     pub(crate) handshakes: Option<usize>,
     pub(crate) tcp_nodelay: Option<bool>,
     pub(crate) hostname: Option<String>,
@@ -42,7 +41,6 @@ impl Default for Settings {
             client_write_timeout: Duration::from_secs(60),
             #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
             tls_handshake_timeout: Duration::from_secs(3),
-            #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
             handshakes: None,
             tcp_nodelay: None,
             hostname: None,

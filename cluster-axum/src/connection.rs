@@ -3,6 +3,7 @@ mod alarm;
 mod answer;
 mod arriving;
 mod course;
+mod lingering;
 mod patience;
 mod patient;
 mod streams;
@@ -27,6 +28,7 @@ use tower::{Service, ServiceExt};
 use crate::connection::answer::Answer;
 use crate::connection::arriving::Arriving;
 use crate::connection::course::{Course, Next};
+use crate::connection::lingering::{Close, Lingering};
 use crate::connection::patient::Patient;
 use crate::drain::Drain;
 use crate::settings::{HttpBuilder, Settings};
@@ -63,12 +65,17 @@ impl Protocol {
     {
         let traffic = &stream.traffic().clone();
         let requests = &AtomicU32::new(0);
-        let service = service_fn(move |request: Request<Incoming>| {
-            requests.fetch_add(1, Ordering::Relaxed);
-            respond(self, service.clone(), request, traffic.begin())
-        });
         let stream = Patient::new(stream, self.timeouts.write);
         let mut course = Course::new(&self.drain, self.timeouts, traffic, stream.waits().clone());
+        let stream = Lingering::new(stream);
+        let closing = &stream.closing().clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            requests.fetch_add(1, Ordering::Relaxed);
+            if request.version() > Version::HTTP_11 || !request.body().is_end_stream() {
+                closing.set(Close::Wait);
+            }
+            respond(self, service.clone(), request, traffic.begin())
+        });
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut may_close = pin!(self.drain.may_close(traffic));
         poll_fn(|cx| {
@@ -76,12 +83,20 @@ impl Protocol {
                 // BEFORE drain and deadlines are heeded: what has come is read, and answered if it can be. An error is
                 // the client's doing, or names it: nothing that this side could mend.
                 if connection.as_mut().poll(cx).is_ready() {
+                    // Where it was upgraded its stream goes on elsewhere.
+                    closing.set(Close::AtOnce);
                     return Poll::Ready(());
                 }
                 match course.look(may_close.as_mut(), requests.load(Ordering::Relaxed), cx) {
                     Next::Wait => return Poll::Pending,
                     Next::Again => {}
-                    Next::Tell => connection.as_mut().graceful_shutdown(),
+                    Next::Tell => {
+                        // HTTP/1 that is idle has nothing on its way.
+                        if !traffic.is_http2() {
+                            closing.set(Close::AtOnce);
+                        }
+                        connection.as_mut().graceful_shutdown();
+                    }
                     Next::Cut => return Poll::Ready(()),
                 }
             }

@@ -31,10 +31,14 @@ struct Https {
 
 impl Https {
     fn start(method: &str) -> Self {
+        Self::start_with(method, &[])
+    }
+
+    fn start_with(method: &str, more: &[&str]) -> Self {
         let folder = Folder::new("tls");
         let pair = Pair::make(&folder, "site");
         let knobs = ["tls", pair.cert.to_str().unwrap(), pair.key.to_str().unwrap()];
-        let mut command = subject(SERVER, method, &knobs);
+        let mut command = subject(SERVER, method, &[&knobs, more].concat());
         command.stderr(fs::File::create(folder.path("log")).unwrap());
         let app = Process::start(command).unwrap();
         Self { app, pair, folder }
@@ -137,6 +141,19 @@ fn silent_handshakes_hold_nobody_up_and_end_at_their_deadline() {
         assert_eq!(end.join().unwrap(), 0);
     }
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(https.app.stop().unwrap().success());
+}
+
+#[test]
+fn there_are_never_more_handshakes_at_a_time_than_are_said() {
+    let https = Https::start_with("fork", &["1"]);
+    let client = https.client(&["http/1.1"]);
+    // Each of the two workers has one that does not go on, for 2 s.
+    let begun = Instant::now();
+    let stuck: Vec<_> = (0..2).map(|_| connect(https.app.addr()).unwrap()).collect();
+    ask(https.connect(&client));
+    assert!(begun.elapsed() > Duration::from_millis(1500), "it was let in after {:?}", begun.elapsed());
+    drop(stuck);
     assert!(https.app.stop().unwrap().success());
 }
 

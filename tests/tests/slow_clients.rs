@@ -29,7 +29,7 @@ struct Framework {
 }
 
 const FRAMEWORKS: [Framework; 2] = [
-    Framework { name: "axum", head: Duration::from_secs(30), told: "", closing: Duration::ZERO },
+    Framework { name: "axum", head: Duration::from_secs(30), told: "", closing: Duration::from_secs(1) },
     Framework {
         name: "actix",
         head: Duration::from_secs(5),

@@ -10,6 +10,8 @@ use actix_http::error::DispatchError;
 use actix_rt::net::{ActixStream, TcpStream, UnixStream};
 use actix_web::web::Bytes;
 use cluster_core::Stream;
+#[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
+use cluster_core::adapter::HALF_SENT;
 use futures::FutureExt as _;
 use futures::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -17,8 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use super::care::Attended;
 use super::wire::{Spoken, Wire};
 use super::{Connections, Http};
-#[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
-use crate::handshakes;
+use crate::handshakes::{self, Handshake};
 
 /// Of what kind the connections of a listener are, and what serves them.
 pub(super) enum Door {
@@ -47,15 +48,17 @@ impl Door {
         }
     }
 
-    /// Whether another handshake may begin, where there are any.
-    #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
-    pub(super) fn poll_room(&self, most: Option<usize>, cx: &mut Context<'_>) -> Poll<()> {
-        let has_handshakes = match self {
+    fn has_handshakes(&self) -> bool {
+        match self {
             Door::Tcp(way) => way.has_handshakes(),
             Door::Auto(_) => false,
             Door::Unix(way) => way.has_handshakes(),
-        };
-        if has_handshakes { handshakes::poll_room(most, cx) } else { Poll::Ready(()) }
+        }
+    }
+
+    /// Whether another handshake may begin, where there are any.
+    pub(super) fn poll_room(&self, most: Option<usize>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_handshakes() { handshakes::poll_room(most, cx) } else { Poll::Ready(()) }
     }
 }
 
@@ -70,21 +73,32 @@ impl<S> Way<S> {
         }
     }
 
-    #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
     fn has_handshakes(&self) -> bool {
         !matches!(self, Way::Plain(_))
     }
 }
 
+/// A connection that was taken, and is not served yet.
+pub(crate) struct Arrival {
+    stream: Stream,
+    handshake: Option<Handshake>,
+}
+
 impl Connections {
+    /// Counts a handshake that is to come: at once, because the next connection may be taken BEFORE this one's task has begun.
+    pub(crate) fn meet(&self, stream: Stream) -> Arrival {
+        Arrival { stream, handshake: self.door.has_handshakes().then(handshakes::begin) }
+    }
+
     /// Serves a connection to its end. How it ended concerns nobody else; actix-web's own server ignores it, too.
-    pub(crate) async fn serve(&self, stream: Stream) {
+    pub(crate) async fn serve(&self, arrival: Arrival) {
+        let Arrival { stream, handshake } = arrival;
         match (stream, &self.door) {
-            (Stream::Unix(unix), Door::Unix(way)) => self.come_in(way, unix, None).await,
+            (Stream::Unix(unix), Door::Unix(way)) => self.come_in(way, unix, None, handshake).await,
             (Stream::Tcp(tcp), Door::Tcp(way)) => {
                 self.set_nodelay(&tcp);
                 let peer = tcp.peer_addr().ok();
-                self.come_in(way, tcp, peer).await;
+                self.come_in(way, tcp, peer, handshake).await;
             }
             (Stream::Tcp(tcp), Door::Auto(http)) => {
                 self.set_nodelay(&tcp);
@@ -108,14 +122,21 @@ impl Connections {
         }
     }
 
-    async fn come_in<S: ActixStream + 'static>(&self, way: &Way<S>, io: S, peer: Option<SocketAddr>) {
+    async fn come_in<S: ActixStream + 'static>(
+        &self,
+        way: &Way<S>,
+        io: S,
+        peer: Option<SocketAddr>,
+        handshake: Option<Handshake>,
+    ) {
         match way {
             Way::Plain(http) => {
+                debug_assert!(handshake.is_none());
                 self.converse(http, Wire::http1(io, Bytes::new()), Protocol::Http1, peer).await;
             }
             #[cfg(feature = "rustls-0_23")]
             Way::Rustls(acceptor, http) => {
-                let Some(Ok(stream)) = self.shake_hands(acceptor.accept(io)).await else { return };
+                let Some(Ok(stream)) = self.shake_hands(acceptor.accept(io), handshake).await else { return };
                 let stream = stream.into();
                 let protocol = crate::transport::rustls::protocol(&stream);
                 self.converse_secured(http, stream, protocol, peer).await;
@@ -123,18 +144,26 @@ impl Connections {
             #[cfg(feature = "openssl")]
             Way::Openssl(acceptor, http) => {
                 let shaken = crate::transport::openssl::accept(acceptor, io);
-                let Some(Ok(stream)) = self.shake_hands(shaken).await else { return };
+                let Some(Ok(stream)) = self.shake_hands(shaken, handshake).await else { return };
                 let protocol = crate::transport::openssl::protocol(&stream);
                 self.converse_secured(http, stream, protocol, peer).await;
             }
         }
     }
 
-    /// What comes of a handshake in its time; nothing after that.
+    /// What comes of a handshake in its time; nothing after that. As with half a request, a worker that leaves does not wait
+    /// for who does not go on.
     #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
-    async fn shake_hands<T>(&self, hands: impl Future<Output = T>) -> Option<T> {
-        let _counted = handshakes::begin();
-        tokio::time::timeout(self.settings.tls_handshake_timeout, hands).await.ok()
+    async fn shake_hands<T>(&self, hands: impl Future<Output = T>, _counted: Option<Handshake>) -> Option<T> {
+        let hands = std::pin::pin!(tokio::time::timeout(self.settings.tls_handshake_timeout, hands));
+        let parting = std::pin::pin!(async {
+            self.worker.lame_duck_over().await;
+            tokio::time::sleep(HALF_SENT).await;
+        });
+        match select(hands, parting).await {
+            Either::Left((shaken, _)) => shaken.ok(),
+            Either::Right(((), _)) => None,
+        }
     }
 
     #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]

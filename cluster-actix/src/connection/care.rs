@@ -119,7 +119,7 @@ impl Patience {
 struct Farewell {
     begin: Option<Draining>,
     end: Option<Draining>,
-    /// For so long a client that was told so may keep the connection.
+    /// For so long a client that was told so may keep the connection. Zero: for as long as it likes.
     linger: Duration,
     lingers: Option<Pin<Box<Sleep>>>,
 }
@@ -145,7 +145,7 @@ impl Farewell {
 
     /// Ready when the client was told that all is over, and has had a moment to hear it.
     fn poll_end(&mut self, talk: &Talk, cx: &mut Context<'_>) -> Poll<()> {
-        if !talk.frames().expect("it speaks HTTP/2").is_over() {
+        if !talk.frames().expect("it speaks HTTP/2").is_over() || self.linger.is_zero() {
             return Poll::Pending;
         }
         let linger = self.linger;

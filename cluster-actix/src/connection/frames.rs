@@ -14,6 +14,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+// Flags.
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 

@@ -77,7 +77,7 @@ where
     let service = connections(&factory, &settings, at(Some(addr), transport), worker).await.unwrap();
     let client = TcpStream::connect(addr).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    actix_rt::spawn(async move { service.serve(stream.into()).await });
+    actix_rt::spawn(async move { service.serve(service.meet(stream.into())).await });
     (client, addr)
 }
 
@@ -115,7 +115,7 @@ async fn a_request_on_a_unix_socket_is_served_without_an_address_of_the_client()
     let listener = at(None, &Transport::Http1);
     let service = connections(&app, &Settings::default(), listener, &testing::worker()).await.unwrap();
     let (mut client, ours) = UnixStream::pair().unwrap();
-    actix_rt::spawn(async move { service.serve(ours.into()).await });
+    actix_rt::spawn(async move { service.serve(service.meet(ours.into())).await });
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();

@@ -96,15 +96,8 @@ where
     /// # use actix_web::App;
     /// cluster_actix::HttpServer::new(App::new).max_connection_rate(256);
     /// ```
-    #[cfg_attr(
-        not(any(feature = "rustls-0_23", feature = "openssl")),
-        expect(unused_variables, unused_mut, reason = "without TLS nobody shakes hands")
-    )]
     pub fn max_connection_rate(mut self, num: usize) -> Self {
-        #[cfg(any(feature = "rustls-0_23", feature = "openssl"))]
-        {
-            self.settings.handshakes = Some(num.max(1));
-        }
+        self.settings.handshakes = Some(num.max(1));
         self
     }
 

@@ -138,10 +138,11 @@ pub(super) fn serve(
     open: &TaskTracker,
 ) {
     let connections = service_for(services, &stream).connections.clone();
+    let arrival = connections.meet(stream);
     let counted = (counted, here, open.token());
     actix_rt::spawn(async move {
         let _counted = counted;
-        connections.serve(stream).await;
+        connections.serve(arrival).await;
     });
 }
 

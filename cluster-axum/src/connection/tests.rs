@@ -1,6 +1,7 @@
 //! One connection and its client, without a worker.
 mod deadlines;
 mod drains;
+mod ends;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -17,7 +17,7 @@ enum Fault {
     NoCertificate,
     #[error("there is no private key in it (-----BEGIN PRIVATE KEY-----, PKCS#8, or PKCS#1 or SEC1)")]
     NoKey,
-    #[error("it is no PEM file: {0}")]
+    #[error("it is no PEM file: {}", in_words(.0))]
     Pem(pem::Error),
     #[error("the first certificate in it cannot be used: {0}")]
     Certificate(Error),
@@ -25,6 +25,20 @@ enum Fault {
     Key(Error),
     #[error("its key is not that of the first certificate in {0}")]
     OtherKey(String),
+}
+
+/// What is wrong in a PEM file; the library shows lines as lists of bytes.
+fn in_words(err: &pem::Error) -> String {
+    let line = String::from_utf8_lossy;
+    match err {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("it ends before -----END {}-----", line(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line: begin } => {
+            format!("no section begins with {:?}", line(begin))
+        }
+        err => err.to_string(),
+    }
 }
 
 /// A configuration that shows these files' certificate and asks no client for one; and the certificate.
@@ -123,6 +137,7 @@ mod tests {
         let empty = folder.write("empty.pem", "");
         let missing = folder.0.join("missing.pem");
         let cut = folder.write("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB");
+        let odd = folder.write("odd.pem", "-----BEGIN CERT\nMIIB\n-----END CERT-----\n");
         let nonsense =
             folder.write("nonsense.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
         let bad_key =
@@ -133,7 +148,8 @@ mod tests {
             (&cert, &missing, "missing.pem", "No such file"),
             (&empty, &key, "empty.pem", "no certificate"),
             (&cert, &empty, "empty.pem", "no private key"),
-            (&cut, &key, "cut.pem", "no PEM file"),
+            (&cut, &key, "cut.pem", "no PEM file: it ends before -----END CERTIFICATE-----"),
+            (&odd, &key, "odd.pem", "no section begins with \"-----BEGIN CERT\""),
             (&nonsense, &key, "nonsense.pem", "first certificate"),
             (&cert, &bad_key, "bad-key.pem", "its key cannot be used"),
             (&other, &key, "key.pem", "not that of the first certificate"),

@@ -45,8 +45,8 @@ fn servers(addr: &str, kind: &str, files: &[String]) -> Vec<Server> {
         "shutdown" => vec![shutdown(addr, files)],
         // `/pause` pauses this worker for as long as the file is not there.
         "pause" => vec![pausing(addr, &files[0])],
-        // HTTPS with a certificate and its key.
-        "tls" => vec![tls(addr, &files[0], &files[1])],
+        // HTTPS with a certificate and its key; and so many handshakes at a time, if it is said.
+        "tls" => vec![tls(addr, &files[0], &files[1], files.get(2))],
         other => panic!("no such kind: {other}"),
     }
 }
@@ -111,7 +111,7 @@ fn pausing(addr: &str, file: &str) -> Server {
 
 struct Arrived(&'static str);
 
-fn tls(addr: &str, cert: &str, key: &str) -> Server {
+fn tls(addr: &str, cert: &str, key: &str, handshakes: Option<&String>) -> Server {
     type Secure = actix_tls::accept::rustls_0_23::TlsStream<actix_web::rt::net::TcpStream>;
     use rustls::pki_types::pem::PemObject;
     let (cert, key) = (fs::read(cert).expect("a file"), fs::read(key).expect("a file"));
@@ -128,8 +128,12 @@ fn tls(addr: &str, cert: &str, key: &str) -> Server {
         let version = request.version();
         HttpResponse::Ok().body(format!("{} {version:?} {how} {secure}", worker().slot()))
     };
-    HttpServer::new(move || App::new().route("/", web::get().to(who)))
-        .workers(2)
+    let server = HttpServer::new(move || App::new().route("/", web::get().to(who))).workers(2);
+    let server = match handshakes {
+        Some(most) => server.max_connection_rate(most.parse().expect("a number")),
+        None => server,
+    };
+    server
         // Who leaves only when the lame duck is over is noticed.
         .cluster(|cluster| {
             cluster.reload_health(Duration::from_millis(100)).lame_duck(Duration::from_secs(20))

@@ -133,7 +133,7 @@ async fn what_is_asked_after_the_last_word_does_not_reach_the_application() {
     let service = connections(&app, &Settings::default(), listens, &worker).await.unwrap();
     let mut client = TcpStream::connect(addr).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let served = actix_rt::spawn(async move { service.serve(stream.into()).await });
+    let served = actix_rt::spawn(async move { service.serve(service.meet(stream.into())).await });
     // The preface, and SETTINGS that say nothing.
     client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     // Its own SETTINGS have come when it is told to leave.

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use cluster_core::Stream;
+use cluster_core::adapter::HALF_SENT;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -98,7 +99,7 @@ async fn check<T, S>(
         let (client, server, addr) = connect().await;
         let service = connections(&app, &noting::<T>(), at(addr, transport), &testing::worker()).await;
         let service = service.unwrap();
-        actix_rt::spawn(async move { service.serve(server).await });
+        actix_rt::spawn(async move { service.serve(service.meet(server)).await });
         let (answer, agreed) = ask_secured(client, certified, offered).await;
         assert!(answer.ends_with(SECURE), "{answer}");
         assert_eq!(agreed.as_deref(), expected);
@@ -127,7 +128,7 @@ async fn on_a_unix_socket_with_tls_nothing_is_answered_in_the_clear() {
     let (mut client, server, addr) = unix().await;
     let service =
         connections(&App::new, &Settings::default(), at(addr, &transport), &testing::worker()).await.unwrap();
-    actix_rt::spawn(async move { service.serve(server).await });
+    actix_rt::spawn(async move { service.serve(service.meet(server)).await });
     client.write_all(GET).await.unwrap();
     let mut answer = Vec::new();
     // TLS's own alert, or just the end.
@@ -141,6 +142,19 @@ async fn a_handshake_that_takes_too_long_ends() {
     let transport = rustls_transport(&certified());
     let (mut silent, _) = served(App::new, settings, &transport, &testing::worker()).await;
     assert_eq!(rest(&mut silent).await, "");
+}
+
+#[actix_web::test]
+async fn a_drain_waits_five_seconds_for_who_does_not_shake_hands() {
+    let settings = Settings { tls_handshake_timeout: Duration::from_secs(3600), ..Settings::default() };
+    let worker = testing::worker();
+    let (mut silent, _) = served(App::new, settings, &rustls_transport(&certified()), &worker).await;
+    tokio::time::pause();
+    let drained = tokio::time::Instant::now();
+    testing::drain();
+    worker.end_lame_duck();
+    assert_eq!(rest(&mut silent).await, "");
+    assert!(drained.elapsed().abs_diff(HALF_SENT) < Duration::from_millis(100), "{:?}", drained.elapsed());
 }
 
 #[actix_web::test]
