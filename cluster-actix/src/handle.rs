@@ -3,7 +3,7 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use cluster_core::{adapter, try_worker};
+use cluster_core::{adapter, is_primary, try_worker};
 use tokio::sync::watch;
 
 use crate::asked::{Asked, Stop};
@@ -12,7 +12,8 @@ use crate::asked::{Asked, Stop};
 ///
 /// It acts on what this process is. In the primary, which is where an async `main` awaits the server, it stops
 /// the cluster. In a worker it stops that worker, which is replaced: `main` runs in each worker, too, and what
-/// one of them does must not end the service. To end it from a handler, tell the primary's side.
+/// one of them does must not end the service. To end it from a handler, tell the primary's side, whose code has
+/// [`ClusterHandle::stop`](cluster_core::ClusterHandle::stop): in the director, the process that runs it, this does nothing.
 ///
 /// [`pause`](Self::pause) and [`resume`](Self::resume) are for workers alone.
 ///
@@ -80,7 +81,7 @@ impl ServerHandle {
     /// Stops it: `graceful` finishes what is open first, within the
     /// [`shutdown_timeout`](crate::HttpServer::shutdown_timeout); otherwise connections are cut.
     ///
-    /// What comes back resolves in the primary when the [`Server`](crate::Server) has ended, and in a worker at once, because a
+    /// What comes back resolves in the primary when the [`Server`](crate::Server) has ended, and elsewhere at once: a worker's
     /// drain waits for the handler that might await it. A call before the server is awaited ends it after its start.
     ///
     /// # Example
@@ -93,7 +94,7 @@ impl ServerHandle {
         self.asked.for_stop(if graceful { Stop::Gracefully } else { Stop::AtOnce });
         let mut over = self.over.clone();
         Stopping(Box::pin(async move {
-            if try_worker().is_none() {
+            if is_primary() && try_worker().is_none() {
                 // An error says that the server is gone, which is what is waited for.
                 let _ = over.changed().await;
             }

@@ -69,12 +69,23 @@ where
     A: App<K>,
     K: 'static,
 {
-    Serve::new(Box::new(move |worker, shared, listeners| {
+    Serve::new(as_it_makes(make))
+}
+
+/// An application that each worker makes.
+fn as_it_makes<F, Fut, A, K>(make: F) -> Make
+where
+    F: FnOnce(Worker) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<A, BoxError>> + Send + 'static,
+    A: App<K>,
+    K: 'static,
+{
+    Box::new(move |worker, shared, listeners| {
         Box::pin(async move {
             let app = make(worker.clone()).await?;
             program::accept_all(&worker, app, shared, &listeners)
         })
-    }))
+    })
 }
 
 /// An application that is about to be served; see [`serve`].

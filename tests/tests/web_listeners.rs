@@ -61,8 +61,9 @@ fn both_frameworks_serve_a_unix_socket_with_all_workers() {
 
 #[test]
 fn an_application_beside_has_its_own_port_the_same_workers_and_the_same_drain() {
-    for method in METHODS {
-        let app = Process::start(web("axum", method, "127.0.0.1:0", &["also=127.0.0.1:0"])).unwrap();
+    for (method, also) in METHODS.iter().flat_map(|method| [(*method, "also"), (*method, "also-made")]) {
+        let beside = format!("{also}=127.0.0.1:0");
+        let app = Process::start(web("axum", method, "127.0.0.1:0", &[&beside])).unwrap();
         let [first, second] = app.addrs()[..] else { panic!("two addresses") };
         let ask = |addr, path| request(TcpStream::connect(addr).unwrap(), path);
         for (addr, name) in [(first, "app"), (second, "admin")] {

@@ -3,11 +3,11 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use cluster_core::adapter::{Reach, Wanted};
-use cluster_core::{Addr, Inherited, Uds};
+use cluster_core::{Addr, BoxError, Inherited, Uds, Worker};
 
 use crate::app::App;
 use crate::program::{Make, Site};
-use crate::serve::{Serve, as_it_is};
+use crate::serve::{Serve, as_it_is, as_it_makes};
 
 impl Serve {
     /// Listens on an address; several calls, several listeners. Bound at start, once, by the primary. Without
@@ -70,6 +70,40 @@ impl Serve {
     /// ```
     pub fn also<K: 'static>(self, app: impl App<K>, addr: impl Into<Addr>) -> Self {
         self.and(as_it_is(app), Wanted::Tcp(addr.into(), Reach::First))
+    }
+
+    /// As [`also`](Self::also), with an application that `make` makes in each worker, as
+    /// [`serve_with`](crate::serve_with) has it. Applications are made one after another, the first one first.
+    ///
+    /// # Example
+    /// ```
+    /// use axum::Router;
+    /// use tokio::sync::OnceCell;
+    /// # #[derive(Clone)]
+    /// # struct Pool;
+    /// # impl Pool { async fn connect() -> Result<Self, std::io::Error> { Ok(Self) } }
+    /// # fn shop() -> Router<Pool> { Router::new() }
+    /// # fn admin() -> Router<Pool> { Router::new() }
+    /// // One pool for both: whoever comes first makes it.
+    /// static POOL: OnceCell<Pool> = OnceCell::const_new();
+    ///
+    /// cluster_axum::serve_with(|_| async {
+    ///     Ok(shop().with_state(POOL.get_or_try_init(Pool::connect).await?.clone()))
+    /// })
+    /// .bind("0.0.0.0:3000")
+    /// .also_with(
+    ///     |_| async { Ok(admin().with_state(POOL.get_or_try_init(Pool::connect).await?.clone())) },
+    ///     "127.0.0.1:3001",
+    /// );
+    /// ```
+    pub fn also_with<F, Fut, A, K>(self, make: F, addr: impl Into<Addr>) -> Self
+    where
+        F: FnOnce(Worker) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<A, BoxError>> + Send + 'static,
+        A: App<K>,
+        K: 'static,
+    {
+        self.and(as_it_makes(make), Wanted::Tcp(addr.into(), Reach::First))
     }
 
     /// As [`also`](Self::also), on a unix socket.

@@ -169,6 +169,7 @@ fn serve(place: &str, knobs: &Knobs, method: &str) -> Result<(), cluster_axum::E
         (None, None) => serve.bind(place),
     };
     let serve = knobs.value("also").into_iter().fold(serve, and_also);
+    let serve = knobs.value("also-made").into_iter().fold(serve, and_also_made);
     let serve = knobs.number("max").into_iter().fold(serve, Serve::max_connections);
     let serve = with_timeouts(serve, knobs).tcp_nodelay(!knobs.0.iter().any(|knob| knob == "delay"));
     let serve = if knobs.0.iter().any(|knob| knob == "stop-by-message") { with_stop(serve) } else { serve };
@@ -181,6 +182,16 @@ fn and_also(serve: Serve, place: &str) -> Serve {
         Some(path) => serve.also_uds(admin, path),
         None => serve.also(admin, place),
     }
+}
+
+fn and_also_made(serve: Serve, place: &str) -> Serve {
+    let make = async |worker: Worker| {
+        // Only a worker's runtime has timers.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(worker.id(), cluster_axum::worker().id());
+        Ok(app("admin").into_make_service_with_connect_info::<Client>())
+    };
+    serve.also_with(make, place)
 }
 
 fn run(serve: Serve, method: &str) -> Result<(), cluster_axum::Error> {
