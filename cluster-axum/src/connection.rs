@@ -1,6 +1,7 @@
 //! Serves one connection: hyper underneath, the application's service on top.
 mod alarm;
 mod answer;
+mod answering;
 mod arriving;
 mod course;
 mod lingering;
@@ -16,16 +17,15 @@ use std::task::Poll;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode, Version, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Version;
+use axum::response::Response;
 use cluster_core::Worker;
-use cluster_core::adapter::{InFlight, OpenRequest};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
-use crate::connection::answer::Answer;
+use crate::connection::answering::Answering;
 use crate::connection::arriving::Arriving;
 use crate::connection::course::{Course, Next};
 use crate::connection::lingering::{Close, Lingering};
@@ -74,7 +74,7 @@ impl Protocol {
             if request.version() > Version::HTTP_11 || !request.body().is_end_stream() {
                 closing.set(Close::Wait);
             }
-            respond(self, service.clone(), request, traffic.begin())
+            Answering::new(self, service.clone(), request, traffic.begin())
         });
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut may_close = pin!(self.drain.may_close(traffic));
@@ -105,73 +105,24 @@ impl Protocol {
     }
 }
 
-/// Answers one request.
-async fn respond<S>(
-    protocol: &'static Protocol,
-    service: S,
-    request: Request<Incoming>,
-    open: OpenRequest,
-) -> Result<hyper::Response<Answer>, Infallible>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    let version = request.version();
-    let is_connect = request.method() == Method::CONNECT;
-    let in_flight = protocol.worker.as_ref().map(InFlight::begin);
-    let (request, timeout) = protocol.receive(request);
-    let mut response = service.oneshot(request).await?;
-    if timeout.has_passed() {
-        response = too_late(response, version);
-    }
-    if let Some(request) = &in_flight {
-        request.worker().count_request();
-    }
-    if protocol.drain.says_close() {
-        say_close(&mut response, version);
-    }
-    // A WebSocket over HTTP/2: hyper lets the answer go at once.
-    if is_connect && version > Version::HTTP_11 && response.status().is_success() {
-        open.never_ends();
-    }
-    Ok(response.map(|body| Answer::new(body, version > Version::HTTP_11, open, in_flight)))
-}
-
 impl Protocol {
     /// A request as the application gets it.
     fn receive(&self, request: Request<Incoming>) -> (Request, BodyTimeout) {
-        let (mut parts, body) = request.into_parts();
-        // A body of our own kind costs an allocation, an empty one does not.
-        if body.is_end_stream() {
-            return (Request::from_parts(parts, Body::empty()), BodyTimeout::default());
+        let mut timeout = BodyTimeout::default();
+        let mut request = request.map(|body| match self.timeouts.body {
+            // A body of our own kind costs an allocation, an empty one does not.
+            _ if body.is_end_stream() => Body::empty(),
+            None => Body::new(body),
+            Some(limit) => {
+                let body = Arriving::new(body, limit);
+                timeout = body.timeout().clone();
+                Body::new(body)
+            }
+        });
+        if timeout.is_set() {
+            request.extensions_mut().insert(timeout.clone());
         }
-        let Some(limit) = self.timeouts.body else {
-            return (Request::from_parts(parts, Body::new(body)), BodyTimeout::default());
-        };
-        let body = Arriving::new(body, limit);
-        let timeout = body.timeout().clone();
-        parts.extensions.insert(timeout.clone());
-        (Request::from_parts(parts, Body::new(body)), timeout)
-    }
-}
-
-/// What is answered where the body did not come in time. Handlers and extractors blame the request, or themselves; a
-/// handler that has something good to say all the same says it.
-#[cold]
-fn too_late(response: Response, version: Version) -> Response {
-    if !response.status().is_client_error() && !response.status().is_server_error() {
-        return response;
-    }
-    let mut response = StatusCode::REQUEST_TIMEOUT.into_response();
-    say_close(&mut response, version);
-    response
-}
-
-/// Tells the client not to reuse the connection. HTTP/2 has no such header (RFC 9113, 8.2.2), and on a switch
-/// of protocols it says that there is one.
-#[cold]
-fn say_close(response: &mut Response, version: Version) {
-    if version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        (request, timeout)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Tells handlers who the client is.
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::{ConnectInfo, Request};
+use axum::http::Extensions;
 use cluster_core::Stream;
 use tower::Service;
 
@@ -47,24 +48,35 @@ impl UnixPeer {
 #[derive(Debug, Clone)]
 pub struct WithPeer<S> {
     app: S,
-    peer: Peer,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Peer {
-    Tcp(SocketAddr),
-    Unix(UnixPeer),
-    Nameless,
+    /// What each request knows from the start.
+    known: Arc<Extensions>,
 }
 
 impl<S> WithPeer<S> {
     pub(crate) fn new(app: S, accepted: &Accepted<'_>) -> Self {
-        let peer = match accepted.remote_addr().tcp() {
-            Some(addr) => Peer::Tcp(addr),
-            None => UnixPeer::of(accepted.io()).map_or(Peer::Nameless, Peer::Unix),
-        };
-        Self { app, peer }
+        let mut known = Extensions::new();
+        if let Some(addr) = accepted.remote_addr().tcp() {
+            known.insert(ConnectInfo(addr));
+        } else if let Some(peer) = UnixPeer::of(accepted.io()) {
+            known.insert(ConnectInfo(peer));
+        }
+        make_room(&mut known);
+        Self { app, known: Arc::new(known) }
     }
+}
+
+/// For what axum puts there for each request: matched path, parameters, original URI. A table that had to grow for them
+/// would cost each request more than all else here; a clone has the room of what it is cloned from.
+fn make_room(known: &mut Extensions) {
+    #[derive(Clone)]
+    struct Room<const N: usize>;
+
+    known.insert(Room::<0>);
+    known.insert(Room::<1>);
+    known.insert(Room::<2>);
+    known.remove::<Room<0>>();
+    known.remove::<Room<1>>();
+    known.remove::<Room<2>>();
 }
 
 impl<S: Service<Request>> Service<Request> for WithPeer<S> {
@@ -77,11 +89,7 @@ impl<S: Service<Request>> Service<Request> for WithPeer<S> {
     }
 
     fn call(&mut self, mut request: Request) -> S::Future {
-        match self.peer {
-            Peer::Tcp(addr) => drop(request.extensions_mut().insert(ConnectInfo(addr))),
-            Peer::Unix(peer) => drop(request.extensions_mut().insert(ConnectInfo(peer))),
-            Peer::Nameless => {}
-        }
+        request.extensions_mut().extend((*self.known).clone());
         self.app.call(request)
     }
 }

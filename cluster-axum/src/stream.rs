@@ -1,5 +1,6 @@
 //! A client's stream, with what is held for as long as it is open.
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -64,10 +65,12 @@ impl<H: Unpin> AsyncWrite for Counted<H> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut together = [0; SMALL];
-        match put_together(bufs, &mut together) {
-            Some(length) => Pin::new(&mut self.io).poll_write(cx, &together[..length]),
-            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        let mut room = [const { MaybeUninit::uninit() }; SMALL];
+        let mut together = ReadBuf::uninit(&mut room);
+        if put_together(bufs, &mut together) {
+            Pin::new(&mut self.io).poll_write(cx, together.filled())
+        } else {
+            Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
         }
     }
 
@@ -76,14 +79,15 @@ impl<H: Unpin> AsyncWrite for Counted<H> {
     }
 }
 
-/// Copies what is to be written into one piece, if it is small: its length. None where it is not.
-fn put_together(bufs: &[IoSlice<'_>], together: &mut [u8; SMALL]) -> Option<usize> {
-    let mut length = 0;
+/// Copies what is to be written into one piece, if there is room for it.
+fn put_together(bufs: &[IoSlice<'_>], together: &mut ReadBuf<'_>) -> bool {
     for buf in bufs {
-        together.get_mut(length..length + buf.len())?.copy_from_slice(buf);
-        length += buf.len();
+        if buf.len() > together.remaining() {
+            return false;
+        }
+        together.put_slice(buf);
     }
-    Some(length)
+    true
 }
 
 #[cfg(test)]
@@ -92,8 +96,9 @@ mod tests {
 
     fn together(pieces: &[&[u8]]) -> Option<Vec<u8>> {
         let pieces: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-        let mut together = [0; SMALL];
-        put_together(&pieces, &mut together).map(|length| together[..length].to_vec())
+        let mut room = [0; SMALL];
+        let mut together = ReadBuf::new(&mut room);
+        put_together(&pieces, &mut together).then(|| together.filled().to_vec())
     }
 
     #[test]

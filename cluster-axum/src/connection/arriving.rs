@@ -65,6 +65,11 @@ impl BodyTimeout {
         }
     }
 
+    /// Whether there is a body that is waited for.
+    pub(crate) fn is_set(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Whether the body has made no progress for too long.
     pub(crate) fn has_passed(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.has_passed.load(Relaxed))

@@ -4,11 +4,14 @@ mod drains;
 mod ends;
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::{StatusCode, header};
 use axum::routing::get;
 use cluster_core::adapter::Traffic;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -41,7 +44,10 @@ impl Server {
         Self::start_with(app, Settings { timeouts, ..Settings::default() }).await
     }
 
-    async fn start_with(app: Router, settings: Settings) -> Self {
+    async fn start_with<S>(app: S, settings: Settings) -> Self
+    where
+        S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let protocol: &'static Protocol = Box::leak(Box::new(Protocol::new(settings, None)));
@@ -114,6 +120,46 @@ async fn a_connection_serves_several_requests() {
         client.write_all(GET).await.unwrap();
         let answer = read_answer(&mut client, "hello").await;
         assert!(!answer.contains("connection:"), "{answer}");
+    }
+}
+
+/// A service that takes its time before each request.
+#[derive(Clone)]
+struct Slow(Router, Option<Arc<AtomicBool>>);
+
+impl Service<Request> for Slow {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        let is_ready = self.1.get_or_insert_default();
+        if is_ready.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let (is_ready, waker) = (is_ready.clone(), cx.waker().clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            is_ready.store(true, Ordering::Relaxed);
+            waker.wake();
+        });
+        Poll::Pending
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let is_ready = self.1.take().expect("asked first");
+        assert!(is_ready.load(Ordering::Relaxed), "called before it was ready");
+        Service::<Request>::call(&mut self.0, request)
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_called_when_it_is_ready() {
+    let server = Server::start_with(Slow(hello(), None), Settings::default()).await;
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        client.write_all(GET).await.unwrap();
+        assert!(read_answer(&mut client, "hello").await.starts_with("HTTP/1.1 200"));
     }
 }
 
