@@ -54,7 +54,8 @@ fn build(package: &str, flag: &str, names: &[&str]) -> Result<BTreeMap<String, P
         cargo.arg("--target-dir").arg(folder);
     }
     let flags = env::var("RUSTFLAGS").unwrap_or_default();
-    cargo.env("RUSTFLAGS", format!("{flags} {ALIGNED}"));
+    // Cargo heeds one of the two.
+    cargo.env("RUSTFLAGS", format!("{flags} {ALIGNED}")).env_remove("CARGO_ENCODED_RUSTFLAGS");
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = cargo.output().map_err(Error::Cargo)?;
     if !output.status.success() {
@@ -63,7 +64,7 @@ fn build(package: &str, flag: &str, names: &[&str]) -> Result<BTreeMap<String, P
     executables(&output.stdout).map_err(Error::Cargo)
 }
 
-/// Where this program was built, whoever decided it: what was built with it need not be built again.
+/// Where this program was built, whoever decided it.
 fn target_folder() -> Option<PathBuf> {
     env::current_exe().ok()?.ancestors().nth(2).map(Path::to_owned)
 }

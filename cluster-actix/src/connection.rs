@@ -27,7 +27,7 @@ use cluster_core::{BoxError, Worker};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::arrival::{Door, Way};
-pub(crate) use self::body::paced;
+pub(crate) use self::body::{Pace, paced};
 use self::wire::Wire;
 pub(crate) use self::wire::{OpenRequest, Talk, talk};
 use crate::farewell::{farewell, may_close};

@@ -1,5 +1,4 @@
 //! What a drain asks of a connection: to say goodbye, and to close when nobody waits for an answer.
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -7,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::body::{BodySize, BoxBody, MessageBody};
-use actix_http::{ConnectionType, Request, Response, ResponseHead, StatusCode};
+use actix_http::{ConnectionType, Method, Request, Response, ResponseHead, StatusCode};
 use actix_service::{Service, ServiceFactory, fn_factory_with_config};
 use actix_web::Error;
 use actix_web::dev::AppConfig;
@@ -16,7 +15,7 @@ use cluster_core::adapter::InFlight;
 use cluster_core::{Draining, Worker};
 use pin_project_lite::pin_project;
 
-use crate::connection::{OpenRequest, Talk, paced, talk};
+use crate::connection::{OpenRequest, Pace, Talk, paced, talk};
 
 /// Resolves when a connection may be closed. actix-http then drops what has come and is not a whole request, and the
 /// requests behind one that is being answered.
@@ -78,8 +77,9 @@ where
     fn call(&self, mut request: Request) -> Self::Future {
         let held =
             Held { _open: OpenRequest::begin(talk()), in_flight: InFlight::begin(self.worker.clone()) };
-        let too_slow = paced(&mut request, self.body_timeout);
-        Answering { answered: self.app.call(request), too_slow, held: Some(held), body: PhantomData }
+        let is_connect = *request.method() == Method::CONNECT;
+        let pace = paced(&mut request, self.body_timeout);
+        Answering { answered: self.app.call(request), is_connect, pace, held: Some(held), body: PhantomData }
     }
 }
 
@@ -100,7 +100,8 @@ pin_project! {
     struct Answering<F, B> {
         #[pin]
         answered: F,
-        too_slow: Option<Rc<Cell<bool>>>,
+        is_connect: bool,
+        pace: Option<Rc<Pace>>,
         held: Option<Held>,
         body: PhantomData<fn() -> B>,
     }
@@ -120,10 +121,14 @@ where
         let held = this.held.take().expect("a future that has resolved is not polled again");
         let worker = held.in_flight.worker();
         worker.count_request();
-        let is_late = || this.too_slow.as_ref().is_some_and(|too_slow| too_slow.get());
+        let pace = this.pace.as_deref();
+        let is_late = || pace.is_some_and(Pace::is_too_slow);
         Poll::Ready(match answered {
             Ok(answer) => {
                 let mut answer: Response<B> = answer.into();
+                if becomes_another_protocol(answer.status(), *this.is_connect) {
+                    pace.into_iter().for_each(Pace::let_go);
+                }
                 say_close(worker, answer.head_mut());
                 say_late(is_late, answer.head_mut());
                 Ok(answer.map_body(|_, body| Answer { body, _held: held }))
@@ -136,6 +141,11 @@ where
             }
         })
     }
+}
+
+/// What a request asks for is not enough: any can, with a header.
+fn becomes_another_protocol(status: StatusCode, is_connect: bool) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success())
 }
 
 /// An upgraded connection is no longer HTTP's to close. In HTTP/2 actix-http leaves the header out.

@@ -71,9 +71,8 @@ impl Protocol {
         let closing = &stream.closing().clone();
         let service = service_fn(move |request: Request<Incoming>| {
             requests.fetch_add(1, Ordering::Relaxed);
-            if request.version() > Version::HTTP_11 || !request.body().is_end_stream() {
-                closing.set(Close::Wait);
-            }
+            let may_send = request.version() > Version::HTTP_11 || !request.body().is_end_stream();
+            closing.set(if may_send { Close::Wait } else { Close::LookFirst });
             Answering::new(self, service.clone(), request, traffic.begin())
         });
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -91,9 +90,9 @@ impl Protocol {
                     Next::Wait => return Poll::Pending,
                     Next::Again => {}
                     Next::Tell => {
-                        // HTTP/1 that is idle has nothing on its way.
-                        if !traffic.is_http2() {
-                            closing.set(Close::AtOnce);
+                        // HTTP/1 that is idle has nothing on its way, or is about to ask elsewhere.
+                        if !traffic.is_http2() && course.is_idle() {
+                            closing.set(Close::LookFirst);
                         }
                         connection.as_mut().graceful_shutdown();
                     }

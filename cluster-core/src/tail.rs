@@ -1,8 +1,8 @@
 //! A worker's standard error on its way through shared memory: what its sentinel has read and not yet written
 //! outlives the worker, as do the last lines.
 //!
-//! The sentinel reads from the pipe straight into the page, where they stay until they are written, so there is no moment
-//! in which bytes are in the worker's own memory alone.
+//! The sentinel reads from the pipe straight into the page, and what it has read stays there until it is written, so there is
+//! no moment in which bytes are in the worker's own memory alone.
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// No more than a pipe takes at once without waiting when it is writable (PIPE_BUF, pipe(7)).
@@ -27,11 +27,12 @@ impl Tail {
     /// Reads once, with `read`, into the free part: not so much that what is unwritten were more than a chunk.
     pub(crate) fn fill<E>(&self, read: impl FnOnce(&[AtomicU8]) -> Result<usize, E>) -> Result<usize, E> {
         let done = self.read.load(Relaxed);
-        let segment = self.segment(done, CHUNK - self.unwritten());
-        // Zero is what nobody writes to standard error: it tells afterwards how far an uncounted read came.
+        let segment = self.segment(done, CHUNK);
+        // Zero is what nobody writes to standard error: it tells afterwards how far an uncounted read came. All of what is
+        // looked at then, which is none of the last chunk.
         segment.iter().for_each(|byte| byte.store(0, Relaxed));
         self.reading.store(done.wrapping_add(1), Relaxed);
-        let count = read(segment)?;
+        let count = read(&segment[..segment.len().min(CHUNK - self.unwritten())])?;
         self.read.store(done.wrapping_add(count as u64), Relaxed);
         Ok(count)
     }
@@ -154,6 +155,22 @@ mod tests {
         page.tail.take(4);
         assert_eq!(page.tail.in_hand(), b"two\n");
         assert_eq!(page.tail.last(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn what_was_there_long_ago_is_not_taken_for_what_was_read_last() {
+        let page = page();
+        for _ in 0..3 {
+            page.tail.fill(put(&[b'x'; CHUNK])).unwrap();
+            page.tail.take(CHUNK);
+        }
+        page.tail.fill(put(b"half a ")).unwrap();
+        let died: Result<usize, ()> = page.tail.fill(|segment| {
+            put(b"line")(segment).unwrap();
+            Err(())
+        });
+        assert!(died.is_err());
+        assert_eq!(page.tail.in_hand(), b"half a line");
     }
 
     #[test]

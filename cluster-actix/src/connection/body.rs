@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::error::PayloadError;
-use actix_http::{Method, Payload, Request, RequestHead, Version};
+use actix_http::{Payload, Request};
 use actix_web::web::Bytes;
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -16,28 +16,42 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// would hold a connection, and a handler, for as long as it likes.
 const LEAST: usize = 16 * 1024;
 
-/// Has the request's body fail where it does not come, and tells whether that has happened. What does not end, as a
-/// WebSocket, stays as it is.
-pub(crate) fn paced(request: &mut Request, patience: Duration) -> Option<Rc<Cell<bool>>> {
-    // BEFORE its headers are looked at: most requests have no body.
-    let has_body = !matches!(request.payload(), Payload::None);
-    // In HTTP/2 there is no header for it (RFC 9113, 8.2.2).
-    let upgrades = |head: &RequestHead| head.version < Version::HTTP_2 && head.upgrade();
-    let is_endless = |head: &RequestHead| head.method == Method::CONNECT || upgrades(head);
-    if !has_body || patience.is_zero() || is_endless(request.head()) {
+/// How it goes with a request's body.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    is_too_slow: Cell<bool>,
+    /// It became a stream of another protocol, and has no end that could be waited for.
+    is_endless: Cell<bool>,
+}
+
+impl Pace {
+    /// Whether it has not come in time.
+    pub(crate) fn is_too_slow(&self) -> bool {
+        self.is_too_slow.get()
+    }
+
+    /// From now on it may take as long as it likes.
+    pub(crate) fn let_go(&self) {
+        self.is_endless.set(true);
+    }
+}
+
+/// Has the request's body fail where it does not come. None: it has none.
+pub(crate) fn paced(request: &mut Request, patience: Duration) -> Option<Rc<Pace>> {
+    if matches!(request.payload(), Payload::None) || patience.is_zero() {
         return None;
     }
-    let too_slow = Rc::new(Cell::new(false));
+    let pace = Rc::<Pace>::default();
     let body = Paced {
         body: request.take_payload(),
         patience,
         came: 0,
         waited: Duration::ZERO,
         waits: None,
-        too_slow: too_slow.clone(),
+        pace: pace.clone(),
     };
     *request.payload() = Payload::Stream { payload: Box::pin(body) };
-    Some(too_slow)
+    Some(pace)
 }
 
 /// A body, whose client may take `patience` for each `LEAST` bytes of it. What the application takes is not counted.
@@ -47,7 +61,7 @@ struct Paced {
     came: usize,
     waited: Duration,
     waits: Option<Wait>,
-    too_slow: Rc<Cell<bool>>,
+    pace: Rc<Pace>,
 }
 
 /// The application waits for the client.
@@ -72,16 +86,20 @@ impl Stream for Paced {
             }
             return Poll::Ready(piece);
         }
+        if self.pace.is_endless.get() {
+            return Poll::Pending;
+        }
         let left = self.patience.saturating_sub(self.waited);
         let wait = self.waits.get_or_insert_with(|| {
             let since = Instant::now();
             Wait { since, deadline: Box::pin(sleep_until(since + left)) }
         });
         match wait.deadline.as_mut().poll(cx) {
+            Poll::Ready(()) if self.pace.is_endless.get() => Poll::Pending,
             Poll::Ready(()) => {
                 // Who asks again hears no more of it.
                 self.body = Payload::None;
-                self.too_slow.set(true);
+                self.pace.is_too_slow.set(true);
                 let why = io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly");
                 Poll::Ready(Some(Err(PayloadError::Io(why))))
             }

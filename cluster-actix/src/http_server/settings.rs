@@ -85,7 +85,9 @@ where
     }
 
     /// How many handshakes of TLS each serving thread has under way at a time (default: no limit; actix-web has 256); at
-    /// least 1. It leaves further connections of listeners with TLS to others, until one has ended.
+    /// least 1. It leaves further connections of listeners with TLS to others, until one has ended. Each further listener with TLS
+    /// may begin one more, and connections that are handed to another of [`threads_per_worker`](Self::threads_per_worker)
+    /// are not held back there.
     ///
     /// There is no limit by default because a client that stops in the middle of its handshake would take one of the places,
     /// until [`tls_handshake_timeout`](Self::tls_handshake_timeout). How many connections are accepted per second is

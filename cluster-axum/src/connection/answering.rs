@@ -20,7 +20,7 @@ use super::{BodyTimeout, Protocol};
 /// What is held while a request is open: for the drain, and for the count.
 type Held = (OpenRequest, Option<InFlight<&'static Worker>>);
 
-/// An answer to come: at once from a service that is ready, and else when it is.
+/// An answer to come: from a service that has been called, or is called when this is polled and it is ready.
 type Answered<S> = Either<<S as Service<Request>>::Future, Pin<Box<Oneshot<S, Request>>>>;
 
 pin_project! {
@@ -51,10 +51,14 @@ where
         let is_connect = request.method() == Method::CONNECT;
         let held = Some((open, protocol.worker.as_ref().map(InFlight::begin)));
         let (request, timeout) = protocol.receive(request);
-        // axum's own always are. Who is not is asked again, by whom it can wake.
-        let answered = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(_) => Either::Left(service.call(request)),
-            Poll::Pending => Either::Right(Box::pin(service.oneshot(request))),
+        // In HTTP/2 that is for the stream's own task: what the call of one panics with, or waits for, concerns no other. In
+        // HTTP/1 a service that is ready, as axum's own always are, is called at once.
+        let is_ready = version <= Version::HTTP_11
+            && service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready();
+        let answered = if is_ready {
+            Either::Left(service.call(request))
+        } else {
+            Either::Right(Box::pin(service.oneshot(request)))
         };
         Self { answered, protocol, version, is_connect, timeout, held }
     }

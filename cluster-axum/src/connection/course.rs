@@ -86,8 +86,13 @@ impl<'a> Course<'a> {
         Next::Tell
     }
 
+    /// Whether the application has no request, and the client has taken all of its answers.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.writes.load(Relaxed) && self.traffic.has_answered()
+    }
+
     fn awaited(&self, requests: u32) -> Awaited {
-        if self.writes.load(Relaxed) || !self.traffic.has_answered() {
+        if !self.is_idle() {
             return Awaited::Nothing;
         }
         match (self.traffic.is_http2(), self.is_told) {

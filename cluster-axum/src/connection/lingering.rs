@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 /// So long a client that is told the end has to read it, and to close its side.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How a connection is closed.
+/// How a connection is closed: as this says when its last word is out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Close {
@@ -53,7 +53,8 @@ impl Closing {
 pub(crate) struct Lingering<S> {
     io: S,
     closing: Closing,
-    is_shut: bool,
+    /// How it is closed, once its last word is out.
+    shut: Option<Close>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -61,8 +62,9 @@ impl<S> Lingering<S> {
     pub(crate) fn new(io: S) -> Self {
         Self {
             io,
-            closing: Closing(Arc::new(AtomicU8::new(Close::LookFirst as u8))),
-            is_shut: false,
+            // Who is refused before its request is known may be sending the rest of it.
+            closing: Closing(Arc::new(AtomicU8::new(Close::Wait as u8))),
+            shut: None,
             timer: None,
         }
     }
@@ -81,7 +83,7 @@ impl<S: AsyncRead + Unpin> Lingering<S> {
         {
             return Poll::Ready(());
         }
-        let mut waits = self.timer.is_some() || self.closing.now() == Close::Wait;
+        let mut waits = self.timer.is_some() || self.shut == Some(Close::Wait);
         let mut thrown_away = [const { MaybeUninit::uninit() }; 4096];
         loop {
             let mut came = ReadBuf::uninit(&mut thrown_away);
@@ -119,13 +121,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_shut {
-            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-            self.is_shut = true;
-        }
-        match self.closing.now() {
+        let this = &mut *self;
+        let close = match this.shut {
+            Some(close) => close,
+            None => {
+                ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                *this.shut.insert(this.closing.now())
+            }
+        };
+        match close {
             Close::AtOnce => Poll::Ready(Ok(())),
-            Close::LookFirst | Close::Wait => self.poll_end(cx).map(Ok),
+            Close::LookFirst | Close::Wait => this.poll_end(cx).map(Ok),
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Relay {
     real: Voice,
     page: Arc<Mapped<Page>>,
     open: bool,
+    /// Nothing more comes: what is there is the last.
+    ended: bool,
     /// What does not end a line goes then, too. None: the last that came was the end of a line.
     line_until: Option<Instant>,
 }
@@ -31,7 +33,7 @@ impl Relay {
     pub(super) fn new(stderr: StderrRelay, page: Arc<Mapped<Page>>) -> Self {
         // `write` is dropped: the process has it as descriptor 2.
         let StderrRelay { read, real, write: _ } = stderr;
-        Self { read, real: Voice::of(real), page, open: true, line_until: None }
+        Self { read, real: Voice::of(real), page, open: true, ended: false, line_until: None }
     }
 
     pub(super) fn page(&self) -> &Mapped<Page> {
@@ -57,7 +59,7 @@ impl Relay {
         self.line_until.filter(|at| *at > now)
     }
 
-    /// Reads or writes once; waits for neither.
+    /// Reads or writes once, as was waited for at `now`; waits for neither.
     pub(super) fn step(&mut self, now: Instant) {
         match self.ready(now) {
             0 => self.take_in(now),
@@ -67,23 +69,29 @@ impl Relay {
 
     /// Passes on what is there without waiting; what then remains the primary passes on after the exit.
     pub(super) fn finish(&mut self) {
-        // What has begun a line does not go on.
-        let now = Instant::now() + LINE_WITHIN;
+        let mut now = Instant::now();
         for _ in 0..LAST_STEPS {
             let (fd, wanted) = self.waits_for(now);
             let mut fds = [PollFd::new(fd, wanted)];
-            if !self.open || !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
+            if !self.open {
                 return;
             }
-            self.step(now);
+            if matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
+                self.step(now);
+            } else if let Some(at) = self.due(now) {
+                // What has begun a line does not go on.
+                now = at;
+            } else {
+                return;
+            }
         }
     }
 
     /// How many bytes of what was read may go: whole lines, or all where there is nothing to be waited for.
     fn ready(&self, now: Instant) -> usize {
-        let tail = &self.page.tail;
-        let all = tail.unwritten();
-        if all == CHUNK || self.line_until.is_some_and(|at| at <= now) { all } else { tail.whole_lines() }
+        let (all, lines) = (self.page.tail.unwritten(), self.page.tail.whole_lines());
+        let is_over = self.ended || all == CHUNK || self.line_until.is_some_and(|at| at <= now);
+        if lines == 0 && is_over { all } else { lines }
     }
 
     fn take_in(&mut self, now: Instant) {
@@ -99,8 +107,8 @@ impl Relay {
             }
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Ok(0) | Err(_) => {
-                self.open = false;
-                self.pass_on(self.page.tail.unwritten());
+                self.ended = true;
+                self.open = self.page.tail.unwritten() > 0;
             }
         }
     }
@@ -117,6 +125,7 @@ impl Relay {
         }
         if self.page.tail.unwritten() == 0 {
             self.line_until = None;
+            self.open = !self.ended;
         }
     }
 }
@@ -200,6 +209,21 @@ mod tests {
         let heard = world.hears(&line);
         assert_eq!(heard.len(), 2 * CHUNK + 6);
         assert_eq!(world.hears(b"\n"), "rest\n");
+    }
+
+    #[test]
+    fn more_lines_than_the_page_holds_go_whole_each() {
+        let mut world = World::new();
+        let line = [&[b'y'; 99][..], b"\n"].concat();
+        world.stderr.write_all(&line.repeat(60)).unwrap();
+        let mut heard = 0;
+        while heard < 60 * 100 {
+            world.relay.step(world.now);
+            let mut piece = vec![0; 4 * CHUNK];
+            let count = world.real.read(&mut piece).unwrap_or_default();
+            assert!(count == 0 || piece[..count].ends_with(b"\n"), "a line was cut");
+            heard += count;
+        }
     }
 
     #[test]

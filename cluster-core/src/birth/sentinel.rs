@@ -107,7 +107,7 @@ impl Sentinel {
     }
 
     fn watch_once(&mut self) {
-        let rung = self.wait();
+        let (rung, waited) = self.wait();
         if rung.control {
             self.hear();
         }
@@ -124,15 +124,15 @@ impl Sentinel {
                 self.drain_at.get_or_insert(Instant::now() + ANSWER_WITHIN);
             }
         }
-        let now = Instant::now();
         if rung.relay {
-            self.stderr.step(now);
+            self.stderr.step(waited);
         }
-        self.keep_deadlines(now);
+        self.keep_deadlines(Instant::now());
         self.gauge.look(self.stderr.page());
     }
 
-    fn wait(&self) -> Rung {
+    /// What has rung, of what there was to wait for at that time.
+    fn wait(&self) -> (Rung, Instant) {
         let now = Instant::now();
         let look = self.line_ended.map(|_| now + LOOK_EVERY);
         let (gauge, relay) = (self.gauge.due(), self.stderr.due(now));
@@ -156,13 +156,14 @@ impl Sentinel {
         let (mut fds, relay_at) =
             if self.orphaned { ([bell, relay, control], 1) } else { ([bell, control, relay], 2) };
         let len = relay_at + usize::from(self.stderr.is_open());
-        match poll(&mut fds[..len], timeout) {
+        let rung = match poll(&mut fds[..len], timeout) {
             Err(_) => Rung::default(),
             Ok(_) => {
                 let rung = |at: usize| at < len && fds[at].any().unwrap_or(true);
                 Rung { bell: rung(0), control: !self.orphaned && rung(1), relay: rung(relay_at) }
             }
-        }
+        };
+        (rung, now)
     }
 
     /// One word of the primary, or its end.

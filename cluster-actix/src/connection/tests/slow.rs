@@ -74,6 +74,54 @@ async fn a_body_that_trickles_is_answered_408_and_the_connection_is_closed() {
 }
 
 #[actix_web::test]
+async fn a_body_does_not_get_more_time_by_a_header_that_speaks_of_an_upgrade() {
+    let mut client = client_with(app, hasty(), &testing::worker()).await;
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 100000\r\n\r\n";
+    ask(&mut client, head).await;
+    let answer = trickle(&mut client, "x").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[actix_web::test]
+async fn what_became_another_protocol_has_all_the_time_there_is() {
+    let app = || {
+        let echo = async |mut body: web::Payload| {
+            let echoed = streamed(move |send| async move {
+                while let Some(Ok(piece)) = body.next().await {
+                    drop(send.send(piece));
+                }
+            });
+            HttpResponse::SwitchingProtocols().upgrade("websocket").streaming(echoed)
+        };
+        App::new().route("/", web::get().to(echo))
+    };
+    let mut client =
+        client_with(app, Settings { client_body_timeout: SHORT, ..Settings::default() }, &testing::worker())
+            .await;
+    ask(&mut client, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\r\n\r\n") {
+        assert_ne!(client.read_buf(&mut heard).await.unwrap(), 0);
+    }
+    assert!(heard.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&heard));
+    tokio::time::sleep(SHORT * 2).await;
+    client.write_all(b"late").await.unwrap();
+    heard.clear();
+    while !heard.ends_with(b"late") {
+        assert_ne!(client.read_buf(&mut heard).await.unwrap(), 0, "closed after {heard:?}");
+    }
+}
+
+/// What `pump` sends, as it is sent.
+fn streamed<F: Future<Output = ()> + 'static>(
+    pump: impl FnOnce(tokio::sync::mpsc::UnboundedSender<web::Bytes>) -> F,
+) -> impl futures::Stream<Item = Result<web::Bytes, Error>> {
+    let (send, mut sent) = tokio::sync::mpsc::unbounded_channel();
+    actix_rt::spawn(pump(send));
+    futures::stream::poll_fn(move |cx| sent.poll_recv(cx).map(|piece| piece.map(Ok)))
+}
+
+#[actix_web::test]
 async fn whoever_a_handler_blames_for_a_slow_body_it_was_the_client() {
     let app = || {
         let upload = async |mut body: web::Payload| {

@@ -43,6 +43,30 @@ async fn a_large_answer_to_a_body_that_nobody_reads_arrives_whole() {
 }
 
 #[tokio::test]
+async fn the_same_arrives_whole_where_the_drain_has_begun_meanwhile() {
+    let (begun, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begin, end) = (begun.clone(), release.clone());
+    let handler = async move || {
+        begin.notify_one();
+        end.notified().await;
+        vec![b'x'; LARGE]
+    };
+    let server = Server::start(Router::new().route("/", post(handler))).await;
+    let mut client = server.connect().await;
+    client.write_all(&[BEGIN, &[b'y'; 100_000]].concat()).await.unwrap();
+    begun.notified().await;
+    server.drain.begin_lame_duck();
+    server.drain.close();
+    turns().await;
+    release.notify_one();
+    // Most of the answer has to wait for the client.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.write_all(b"yyy").await.unwrap();
+    let answer = read_to_end(&mut client).await;
+    assert_eq!(answer.split_once("\r\n\r\n").unwrap().1.len(), LARGE);
+}
+
+#[tokio::test]
 async fn http2_that_sends_on_after_the_last_answer_is_not_reset() {
     let server = Server::start(hello()).await;
     let mut client = server.connect().await;
