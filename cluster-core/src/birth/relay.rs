@@ -22,7 +22,6 @@ pub(super) struct Relay {
     read: OwnedFd,
     real: Voice,
     page: Arc<Mapped<Page>>,
-    open: bool,
     /// Nothing more comes: what is there is the last.
     ended: bool,
     /// What does not end a line goes then, too. None: the last that came was the end of a line.
@@ -33,7 +32,7 @@ impl Relay {
     pub(super) fn new(stderr: StderrRelay, page: Arc<Mapped<Page>>) -> Self {
         // `write` is dropped: the process has it as descriptor 2.
         let StderrRelay { read, real, write: _ } = stderr;
-        Self { read, real: Voice::of(real), page, open: true, ended: false, line_until: None }
+        Self { read, real: Voice::of(real), page, ended: false, line_until: None }
     }
 
     pub(super) fn page(&self) -> &Mapped<Page> {
@@ -42,7 +41,7 @@ impl Relay {
 
     /// Whether there may be more to pass on.
     pub(super) fn is_open(&self) -> bool {
-        self.open
+        !self.ended || self.page.tail.unwritten() > 0
     }
 
     /// What the next step waits for: room for what is to go, else more to read.
@@ -73,7 +72,7 @@ impl Relay {
         for _ in 0..LAST_STEPS {
             let (fd, wanted) = self.waits_for(now);
             let mut fds = [PollFd::new(fd, wanted)];
-            if !self.open {
+            if !self.is_open() {
                 return;
             }
             if matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
@@ -106,10 +105,7 @@ impl Relay {
                 }
             }
             Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Ok(0) | Err(_) => {
-                self.ended = true;
-                self.open = self.page.tail.unwritten() > 0;
-            }
+            Ok(0) | Err(_) => self.ended = true,
         }
     }
 
@@ -125,7 +121,6 @@ impl Relay {
         }
         if self.page.tail.unwritten() == 0 {
             self.line_until = None;
-            self.open = !self.ended;
         }
     }
 }

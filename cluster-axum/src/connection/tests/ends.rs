@@ -44,12 +44,15 @@ async fn a_large_answer_to_a_body_that_nobody_reads_arrives_whole() {
 
 #[tokio::test]
 async fn the_same_arrives_whole_where_the_drain_has_begun_meanwhile() {
+    /// More than the kernel takes on both sides together, so that the server has to wait with the rest.
+    const MORE: usize = 16 * LARGE;
+
     let (begun, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (begin, end) = (begun.clone(), release.clone());
     let handler = async move || {
         begin.notify_one();
         end.notified().await;
-        vec![b'x'; LARGE]
+        vec![b'x'; MORE]
     };
     let server = Server::start(Router::new().route("/", post(handler))).await;
     let mut client = server.connect().await;
@@ -59,11 +62,12 @@ async fn the_same_arrives_whole_where_the_drain_has_begun_meanwhile() {
     server.drain.close();
     turns().await;
     release.notify_one();
-    // Most of the answer has to wait for the client.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The application is done with it; most has to wait for the client.
+    server.until(Traffic::has_answered).await;
+    turns().await;
     client.write_all(b"yyy").await.unwrap();
     let answer = read_to_end(&mut client).await;
-    assert_eq!(answer.split_once("\r\n\r\n").unwrap().1.len(), LARGE);
+    assert_eq!(answer.split_once("\r\n\r\n").unwrap().1.len(), MORE);
 }
 
 #[tokio::test]
