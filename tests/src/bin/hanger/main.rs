@@ -113,7 +113,10 @@ fn hang(what: &str) {
 }
 
 #[inline(never)]
-#[expect(clippy::empty_loop, reason = "what were called in it would be one line more of its trace, now and then")]
+#[expect(
+    clippy::empty_loop,
+    reason = "what were called in it would be one line more of its trace, now and then"
+)]
 fn spin_for_ever() {
     loop {}
 }
