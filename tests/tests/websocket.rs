@@ -312,6 +312,7 @@ fn whoever_is_connected_is_told_of_a_restart() {
             let app = start(program, method);
             let mut sockets: Vec<_> = (0..8).map(|_| WebSocket::connect(app.addr(), "/").unwrap()).collect();
             let seen = app.wait_for_line("all-ready", 0).unwrap();
+            let old = app.workers();
             signal(app.pid(), Signal::SIGHUP).unwrap();
             for socket in &mut sockets {
                 let told = socket.next_frame().unwrap().expect("it is told, and not cut");
@@ -324,6 +325,10 @@ fn whoever_is_connected_is_told_of_a_restart() {
                 while socket.next_frame().unwrap().is_some() {}
             }
             app.wait_for_line("reloaded", seen).unwrap();
+            // One that has just been told to leave may still take what comes, and says so at once.
+            for worker in old {
+                app.wait_for_line(&format!("exited {}", worker.id), seen).unwrap();
+            }
             let mut socket = WebSocket::connect(app.addr(), "/").unwrap();
             socket.send(FIN | TEXT, b"hello").unwrap();
             assert_eq!(socket.next_frame().unwrap().unwrap().payload, b"hello", "{program} {method}");

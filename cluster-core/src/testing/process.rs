@@ -188,7 +188,7 @@ impl Process {
         })
     }
 
-    /// The workers that are ready and have not ended, by slot.
+    /// The workers that are ready, and neither drain nor have ended, by slot.
     ///
     /// # Example
     /// ```no_run
@@ -202,7 +202,7 @@ impl Process {
         workers
     }
 
-    /// Waits until `is_so` holds of the workers that are ready; answers with them.
+    /// Waits until `is_so` holds of the [`workers`](Self::workers); answers with them.
     ///
     /// # Errors
     /// It does not hold within a minute.
