@@ -130,6 +130,8 @@ impl Pool {
         }
         self.time_out(now);
         self.roll(now);
+        // AFTER that: it may be back at a generation whose fork server was lost long ago.
+        self.time_out_fork_servers(now);
         self.spawn_due(now);
         self.recycle(now);
         self.dismiss_director(now);
@@ -318,7 +320,6 @@ impl Pool {
                 Phase::Serving => {}
             }
         }
-        self.time_out_fork_servers(now);
     }
 
     fn overdue(&self, now: Instant) -> Option<(PeerId, Phase)> {

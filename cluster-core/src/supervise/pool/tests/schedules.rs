@@ -84,31 +84,36 @@ fn invariant_2_whatever_becomes_of_a_reload_no_slot_is_ever_without_a_ready_work
     });
 }
 
-/// Workers may end meanwhile, one at a time: that costs no slot but theirs.
+/// Workers end during a reload, one at a time.
+fn check_the_others(seed: u64, steps: usize) -> Result<(), TestCaseError> {
+    let mut world = World::new(seed);
+    world.obey();
+    world.be_kind();
+    let mut lost: Option<Slot> = None;
+    for _ in 0..steps {
+        if lost.is_none() && world.rng.u32(..8) == 0 {
+            lost = world.lose_one();
+        } else {
+            world.try_reload();
+        }
+        let unserved = world.unserved();
+        prop_assert!(unserved.iter().all(|slot| Some(*slot) == lost), "{:?} {:?}", unserved, lost);
+        // One that asks to leave still has its slot, and will leave it.
+        let leaves = |member: &Member| matches!(member.phase, Phase::Asking { .. });
+        if unserved.is_empty() && !world.bench.pool.members.values().any(leaves) {
+            lost = None;
+        }
+    }
+    lost.into_iter().for_each(|_| world.be_kind());
+    prop_assert_eq!(world.unserved(), []);
+    Ok(())
+}
+
 #[test]
 fn invariant_2_who_ends_during_a_reload_costs_no_slot_but_its_own() {
-    proptest!(schedules(2_000), |(seed: u64, steps in 0..120_usize)| {
-        let mut world = World::new(seed);
-        world.obey();
-        world.be_kind();
-        let mut lost: Option<Slot> = None;
-        for _ in 0..steps {
-            if lost.is_none() && world.rng.u32(..8) == 0 {
-                lost = world.lose_one();
-            } else {
-                world.try_reload();
-            }
-            let unserved = world.unserved();
-            prop_assert!(unserved.iter().all(|slot| Some(*slot) == lost), "{:?} {:?}", unserved, lost);
-            // One that asks to leave still has its slot, and will leave it.
-            let leaves = |member: &Member| matches!(member.phase, Phase::Asking { .. });
-            if unserved.is_empty() && !world.bench.pool.members.values().any(leaves) {
-                lost = None;
-            }
-        }
-        lost.into_iter().for_each(|_| world.be_kind());
-        prop_assert_eq!(world.unserved(), []);
-    });
+    // One that failed once: it went back to a generation whose fork server had been lost before.
+    check_the_others(8_767_001_018_306_742_370, 81).unwrap();
+    proptest!(schedules(2_000), |(seed: u64, steps in 0..120_usize)| { check_the_others(seed, steps)?; });
 }
 
 /// Whoever crashes again and again is not made again and again at once.
