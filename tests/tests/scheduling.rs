@@ -113,7 +113,8 @@ fn the_worker_with_the_fewest_connections_gets_the_next() {
     let cluster = Counted::start(SUBJECT, "fork", &["workers=2", "scheduling=least"]);
     let app = &cluster.app;
     let first = who(app.addr()).unwrap();
-    // Each is held by a request that has begun. A worker that has no processor when it is offered one leaves it to the other.
+    // Each is held by a request that has begun. A worker that has no processor when it is offered one leaves it to
+    // the other.
     let mut held = Vec::new();
     eventually("both hold some", || {
         held.push(say(app.addr(), "until-end").unwrap());
